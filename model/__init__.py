@@ -1,0 +1,1 @@
+"""Networks, ensembles and bundles (PyTorch). Knows no Kafka and no command line."""
