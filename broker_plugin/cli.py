@@ -1,0 +1,96 @@
+"""The command line: ``convention-broker VERB``. Exit status 0 done, 1 failed, 2 wrong usage.
+
+A verb's module is imported only when the verb is typed, so ``--help`` loads no torch and opens no socket.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final, NoReturn
+
+from schemas.errors import ConventionError, SettingsError
+
+DONE: Final = 0
+FAILED: Final = 1
+WRONG_USAGE: Final = 2
+
+# verb -> (module under broker_plugin.commands, one line for the overview)
+VERBS: Final[dict[str, tuple[str, str]]] = {
+    "check-config": ("check_config", "validate the settings and print them, without a network"),
+}
+
+
+def plugin_version() -> str:
+    """Version of the installed distribution; stands in every output record."""
+    try:
+        return version("convention-broker")
+    except PackageNotFoundError:
+        return "0+source"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb; errors of the project end in one line on standard error, never in a traceback."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())  # noqa: T201
+        return DONE if arguments else WRONG_USAGE
+    if arguments[0] == "--version":
+        print(f"convention-broker {plugin_version()}")  # noqa: T201
+        return DONE
+    verb, rest = arguments[0], arguments[1:]
+    if verb not in VERBS:
+        return _complain(f"unknown verb {verb!r}: expected one of {', '.join(VERBS)}", WRONG_USAGE)
+    return _run(verb, rest)
+
+
+def _run(verb: str, arguments: list[str]) -> int:
+    command = import_module(f"broker_plugin.commands.{VERBS[verb][0]}")
+    parser = argparse.ArgumentParser(
+        prog=f"convention-broker {verb}",
+        description=command.HELP,
+        epilog=f"example:\n  {command.EXAMPLE}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_arguments(parser)
+    args = parser.parse_args(arguments)
+    try:
+        return int(command.run(args))
+    except SettingsError as error:
+        return _complain(str(error), WRONG_USAGE)
+    except ConventionError as error:
+        return _complain(str(error), FAILED)
+    except KeyboardInterrupt:
+        return _complain("interrupted", FAILED)
+    except BrokenPipeError:
+        _close_stdout()
+        return DONE
+
+
+def _complain(message: str, status: int) -> int:
+    print(f"convention-broker: error: {message}", file=sys.stderr)  # noqa: T201
+    return status
+
+
+def _close_stdout() -> None:
+    # the reader of our pipe went away (head, less): nothing more can be said, and the exit must not say it again
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _overview() -> str:
+    width = max(map(len, VERBS)) + 2
+    verbs = "\n".join(f"  {verb:<{width}}{line}" for verb, (_, line) in VERBS.items())
+    return (
+        "usage: convention-broker VERB [options]\n\n"
+        "Classifies objects from the image time series in survey alert streams.\n\n"
+        f"verbs:\n{verbs}\n\nconvention-broker VERB --help explains a verb and shows an example."
+    )
+
+
+def entry() -> NoReturn:
+    """Entry point of ``python -m broker_plugin``."""
+    raise SystemExit(main())

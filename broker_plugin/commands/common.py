@@ -1,0 +1,40 @@
+"""Arguments that every verb with settings shares."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from broker_plugin.settings import Settings
+
+
+def add_settings_arguments(parser: argparse.ArgumentParser) -> None:
+    """``--config FILE`` and ``--set section.key=value``."""
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=None,
+        metavar="FILE",
+        help="TOML settings file (default: the environment variable CONVENTION_CONFIG, if set)",
+    )
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="override one setting; may be repeated",
+    )
+
+
+def settings_from(args: argparse.Namespace, *, extra: tuple[str, ...] = ()) -> Settings:
+    """The settings a verb runs with; ``extra`` are overrides of the verb's own flags, strongest of all."""
+    from broker_plugin.settings import load_settings
+
+    file = args.config
+    if file is None and os.environ.get("CONVENTION_CONFIG"):
+        file = Path(os.environ["CONVENTION_CONFIG"])
+    return load_settings(file, flags=[*args.overrides, *extra])
