@@ -1,0 +1,207 @@
+"""Sequences as tensors. A network reads a sequence as tokens, each made of a few frames in fixed slots.
+
+Dimension letters, here and in every module of model/:
+B sequences, T tokens of a sequence, G tokens of any sequences together, F frame slots of a token, N frames,
+P planes (0 science, 1 difference), H rows, W columns, D values of a token, C channels, S scalars, K classes.
+
+Padding: an empty slot has band id 0, ``frame_valid`` False and zeros everywhere else; a padding token of a batch has
+``mask_BT`` False.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from schemas.observation import STAMP_SIZE
+from schemas.sequence import PLANES, StampSequence
+
+if TYPE_CHECKING:
+    from model.network import Network
+
+EMPTY_SLOT: Final = -1
+KEY_SIZE: Final = 16
+_DIFFERENCE: Final = PLANES.index("difference")
+_SCIENCE: Final = PLANES.index("science")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenGroup:
+    """Which frames make one token.
+
+    slots: index into the sequence for each frame slot, EMPTY_SLOT for none. references: for each slot the earlier
+    frames whose mean is subtracted to make the difference plane, empty where the survey's own plane is used.
+    mjd: of the group's first frame, NaN when it has none. key: names everything that the token depends on besides
+    the network and its weights; equal keys mean equal tokens.
+    """
+
+    slots: tuple[int, ...]
+    references: tuple[tuple[int, ...], ...]
+    mjd: float
+    key: bytes
+
+    @property
+    def num_frames(self) -> int:
+        """Filled slots."""
+        return sum(slot != EMPTY_SLOT for slot in self.slots)
+
+
+def make_group(
+    sequence: StampSequence, slots: Sequence[int], references: Sequence[Sequence[int]] | None = None
+) -> TokenGroup:
+    """A group of ``sequence``'s frames, its key made from the frames' digests, slot by slot."""
+    if references is None:
+        references = [()] * len(slots)
+    state = blake2b(digest_size=KEY_SIZE)
+    for slot, reference in zip(slots, references, strict=True):
+        content = b"" if slot == EMPTY_SLOT else sequence.digests[slot]
+        state.update(len(content).to_bytes(2) + content + len(reference).to_bytes(2))
+        for index in reference:
+            state.update(sequence.digests[index])
+    filled = [slot for slot in slots if slot != EMPTY_SLOT]
+    mjd = min((float(sequence.mjd_L[slot]) for slot in filled), default=float("nan"))
+    return TokenGroup(tuple(slots), tuple(tuple(reference) for reference in references), mjd, state.digest())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenInputs:
+    """What G tokens are made from: raw, in survey units; ``model.preprocess`` makes features of it.
+
+    flux_GFPHW: float32 nJy, 0 where masked; valid_GFPHW: bool; noise_GFP: float32 nJy a pixel, 0 for a masked
+    plane; band_GF: int64 ids 0..6; frame_valid_GF: bool; days_GF: float32 days after the token's first frame;
+    psf_GF: float32 arcsec, 0 unknown.
+    """
+
+    flux_GFPHW: Tensor
+    valid_GFPHW: Tensor
+    noise_GFP: Tensor
+    band_GF: Tensor
+    frame_valid_GF: Tensor
+    days_GF: Tensor
+    psf_GF: Tensor
+
+    def __len__(self) -> int:
+        return self.flux_GFPHW.shape[0]
+
+    def to(self, device: torch.device | str) -> TokenInputs:
+        """The same on another device."""
+        return TokenInputs(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+
+
+def gather_inputs(
+    items: Sequence[tuple[StampSequence, TokenGroup]], *, num_slots: int | None = None, num_tokens: int | None = None
+) -> TokenInputs:
+    """Inputs of the tokens of ``items``, in order.
+
+    num_slots: F, at least the widest group's (the default). num_tokens: G; what is missing is filled with empty
+    tokens, so that every call can have one shape. ValueError when either is too small.
+    """
+    widest = max((len(group.slots) for _, group in items), default=1)
+    num_slots = widest if num_slots is None else num_slots
+    num_tokens = len(items) if num_tokens is None else num_tokens
+    if num_slots < widest or num_tokens < len(items):
+        raise ValueError(f"{len(items)} tokens of {widest} slots do not fit {num_tokens} of {num_slots}")
+    shape = (num_tokens, num_slots)
+    stamps = (*shape, len(PLANES), STAMP_SIZE, STAMP_SIZE)
+    flux, valid = np.zeros(stamps, np.float32), np.zeros(stamps, np.bool_)
+    noise = np.zeros((*shape, len(PLANES)), np.float32)
+    band, frame_valid = np.zeros(shape, np.int64), np.zeros(shape, np.bool_)
+    days, psf = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    for row, (sequence, group) in enumerate(items):
+        for column, (slot, reference) in enumerate(zip(group.slots, group.references, strict=True)):
+            if slot == EMPTY_SLOT:
+                continue
+            place = (row, column)
+            flux[place], valid[place] = sequence.planes_LPHW[slot], sequence.valid_LPHW[slot]
+            noise[place] = sequence.noise_LP[slot]
+            band[place], frame_valid[place] = sequence.band_L[slot], True
+            days[place] = sequence.mjd_L[slot] - group.mjd
+            psf[place] = np.nan_to_num(sequence.psf_fwhm_arcsec_L[slot])
+            if reference:
+                difference = causal_difference(sequence, slot, reference)
+                flux[place][_DIFFERENCE], valid[place][_DIFFERENCE], noise[place][_DIFFERENCE] = difference
+    arrays = (flux, valid, noise, band, frame_valid, days, psf)
+    return TokenInputs(*(torch.from_numpy(array) for array in arrays))
+
+
+def causal_difference(
+    sequence: StampSequence, frame: int, reference: Sequence[int]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], float]:
+    """Science plane of ``frame`` minus the mean of the ``reference`` frames' valid pixels, with its mask and noise.
+
+    A pixel is valid where the frame and at least one reference frame are; the noise is the frame's and the mean's in
+    quadrature.
+    """
+    indices = list(reference)
+    valid_RHW = sequence.valid_LPHW[indices, _SCIENCE]
+    count_HW = valid_RHW.sum(axis=0)
+    total_HW = np.where(valid_RHW, sequence.planes_LPHW[indices, _SCIENCE], np.float32(0)).sum(axis=0)
+    valid_HW = sequence.valid_LPHW[frame, _SCIENCE] & (count_HW > 0)
+    mean_HW = total_HW / np.maximum(count_HW, 1).astype(np.float32)
+    difference_HW = np.where(valid_HW, sequence.planes_LPHW[frame, _SCIENCE] - mean_HW, np.float32(0))
+    variance = float(np.square(sequence.noise_LP[indices, _SCIENCE], dtype=np.float64).mean()) / len(indices)
+    noise = float(np.sqrt(float(sequence.noise_LP[frame, _SCIENCE]) ** 2 + variance))
+    return difference_HW.astype(np.float32), valid_HW, noise if valid_HW.any() else 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SequenceBatch:
+    """B sequences for one network.
+
+    inputs: their G real tokens, one after the other; index_BT: int64 place of each token in ``inputs``, 0 for
+    padding; mask_BT: bool, False for padding; days_BT: float32 days from the token's first frame to the sequence's
+    newest frame, 0 for padding and for tokens without frames.
+    """
+
+    inputs: TokenInputs
+    index_BT: Tensor
+    mask_BT: Tensor
+    days_BT: Tensor
+
+    def __len__(self) -> int:
+        return self.index_BT.shape[0]
+
+    def to(self, device: torch.device | str) -> SequenceBatch:
+        """The same on another device."""
+        return SequenceBatch(
+            self.inputs.to(device), self.index_BT.to(device), self.mask_BT.to(device), self.days_BT.to(device)
+        )
+
+
+def token_days(sequence: StampSequence, groups: Sequence[TokenGroup]) -> NDArray[np.float32]:
+    """Days from each token's first frame to the sequence's newest frame, float32 [T]; 0 for a token of no frames."""
+    newest = float(sequence.mjd_L[-1]) if len(sequence) else 0.0
+    return np.array([0.0 if np.isnan(group.mjd) else newest - group.mjd for group in groups], np.float32)
+
+
+def collate(network: Network, sequences: Sequence[StampSequence], *, num_tokens: int | None = None) -> SequenceBatch:
+    """A batch of ``sequences`` as ``network`` groups them, padded to ``num_tokens`` (default: the longest).
+
+    ValueError when there is no sequence, one of them has no frame, or one has more tokens than ``num_tokens``.
+    """
+    grouped = [network.group_frames(sequence) for sequence in sequences]
+    if not grouped or not all(len(sequence) for sequence in sequences):
+        raise ValueError("a batch needs at least one sequence, each of at least one frame")
+    longest = max(len(groups) for groups in grouped)
+    num_tokens = longest if num_tokens is None else num_tokens
+    if num_tokens < longest:
+        raise ValueError(f"a sequence of {longest} tokens does not fit {num_tokens}")
+    index = np.zeros((len(sequences), num_tokens), np.int64)
+    mask = np.zeros(index.shape, np.bool_)
+    days = np.zeros(index.shape, np.float32)
+    items: list[tuple[StampSequence, TokenGroup]] = []
+    for row, (sequence, groups) in enumerate(zip(sequences, grouped, strict=True)):
+        count = len(groups)
+        index[row, :count] = np.arange(len(items), len(items) + count)
+        mask[row, :count] = True
+        days[row, :count] = token_days(sequence, groups)
+        items += [(sequence, group) for group in groups]
+    inputs = gather_inputs(items)
+    return SequenceBatch(inputs, torch.from_numpy(index), torch.from_numpy(mask), torch.from_numpy(days))

@@ -1,0 +1,49 @@
+"""The registered networks, by name. Knowing their names does not import torch; creating one does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from model.network import Network
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkEntry:
+    """Where a network lives: module, class and config class, and where its design is from."""
+
+    module: str
+    network_class: str
+    config_class: str
+    source: str
+
+
+_ENTRIES: Final[dict[str, NetworkEntry]] = {}
+
+
+def network_names() -> tuple[str, ...]:
+    """Names that ``create`` knows."""
+    return tuple(_ENTRIES)
+
+
+def network_entry(name: str) -> NetworkEntry:
+    """The entry of a name; ValueError names the known ones when it is not registered."""
+    try:
+        return _ENTRIES[name]
+    except KeyError:
+        raise ValueError(f"unknown network {name!r}: expected one of {', '.join(_ENTRIES)}") from None
+
+
+def create(name: str, **config: Any) -> Network:
+    """A new network with random weights (seed torch before). ValueError for an unknown name or config key."""
+    entry = network_entry(name)
+    module = import_module(entry.module)
+    config_class = getattr(module, entry.config_class)
+    known = {field.name for field in fields(config_class)}
+    unknown = sorted(set(config) - known)
+    if unknown:
+        raise ValueError(f"network {name} has no setting {', '.join(unknown)}: expected {', '.join(sorted(known))}")
+    network: Network = getattr(module, entry.network_class)(config_class(**config))
+    return network
