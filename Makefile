@@ -1,0 +1,46 @@
+# What a developer types. Every target makes the virtual environment it needs.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help install demo test test-slow lint format check bench bench-model clean
+
+help:
+	@echo "make install | demo | test | test-slow | lint | format | check | bench | bench-model | clean"
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,demo]'
+	touch $(INSTALLED)
+
+install: $(INSTALLED)
+
+demo: install
+	$(BIN)/convention-broker demo
+
+test: install
+	$(BIN)/python -m pytest --durations=10
+
+test-slow: install
+	$(BIN)/python -m pytest --durations=10 -m slow
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+check: lint test
+
+bench: install
+	$(BIN)/python -m benchmarks.run_all
+
+bench-model: install
+	$(BIN)/python -m benchmarks.bench_model
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

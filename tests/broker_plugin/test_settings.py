@@ -1,0 +1,98 @@
+"""Settings: precedence, provenance of errors, secrets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from broker_plugin.settings import Settings
+from broker_plugin.settings_sources import load_settings
+from schemas.errors import SettingsError
+
+
+@pytest.fixture
+def settings_file(tmp_path: Path) -> Path:
+    path = tmp_path / "settings.toml"
+    path.write_text('[classify]\nbatch_size = 7\nthreads = 2\n[output]\ntopic = "from-file"\n')
+    return path
+
+
+def test_flag_beats_environment_beats_file_beats_default(
+    settings_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each key is taken from the strongest source that states it; keys of one table mix."""
+    monkeypatch.setenv("CONVENTION_CLASSIFY__BATCH_SIZE", "8")
+    monkeypatch.setenv("CONVENTION_OUTPUT__TOPIC", "from-env")
+    settings = load_settings(settings_file, flags=["classify.batch_size=9"])
+    assert settings.classify.batch_size == 9
+    assert settings.output.topic == "from-env"
+    assert settings.classify.threads == 2
+    assert settings.classify.coalesce is Settings().classify.coalesce
+
+
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [
+        ("input.topcs=x", ["input.topcs", "--set", "did you mean topics"]),
+        ("classify.threads=many", ["classify.threads", "--set", "integer"]),
+        ("nothing=1", ["section.key=value"]),
+        ("input.bootstrap_servers=nowhere", ["input.bootstrap_servers", "nowhere", "HOST:PORT"]),
+        ("input.bootstrap_servers=h:99999", ["h:99999"]),
+        ('input.topics=["ztf_.*"]', ["input.topics", "^"]),
+        ('input.topics=["^ztf_(*"]', ["regular expression"]),
+        ("internal.security_protocol=SASL_SSL", ["internal", "sasl_mechanism"]),
+        ("worker.heartbeat_interval_ms=40000", ["worker", "heartbeat_interval_ms"]),
+    ],
+)
+def test_a_wrong_flag_is_named(flag: str, words: list[str]) -> None:
+    """The error names the key, its source and what is wrong, in one line."""
+    with pytest.raises(SettingsError) as error:
+        load_settings(flags=[flag])
+    for word in words:
+        assert word in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_the_file_is_named_as_the_source(tmp_path: Path) -> None:
+    """An unknown key of a file is reported with the file's name."""
+    path = tmp_path / "bad.toml"
+    path.write_text("[worker]\nmetrics_prt = 1\n")
+    with pytest.raises(SettingsError, match=r"worker\.metrics_prt \(file .*bad\.toml\).*metrics_port"):
+        load_settings(path)
+
+
+def test_unreadable_files_are_refused(tmp_path: Path) -> None:
+    """A missing or malformed file is one clear error."""
+    with pytest.raises(SettingsError, match="No such file"):
+        load_settings(tmp_path / "absent.toml")
+    (tmp_path / "broken.toml").write_text("[worker\n")
+    with pytest.raises(SettingsError, match="is not TOML"):
+        load_settings(tmp_path / "broken.toml")
+
+
+def test_unknown_environment_names_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A misspelt section in the environment does not pass silently."""
+    monkeypatch.setenv("CONVENTION_CLASIFY__THREADS", "1")
+    with pytest.raises(SettingsError, match="CONVENTION_CLASIFY__THREADS is no setting"):
+        load_settings()
+
+
+def test_the_environment_is_named_as_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bad value of the environment is reported with the variable's name."""
+    monkeypatch.setenv("CONVENTION_WORKER__METRICS_PORT", "99999")
+    with pytest.raises(SettingsError, match="environment variable CONVENTION_WORKER__METRICS_PORT"):
+        load_settings()
+
+
+def test_secrets_never_print() -> None:
+    """Neither repr nor a dump shows a password."""
+    settings = load_settings(flags=["input.sasl_password=hunter2"])
+    assert "hunter2" not in repr(settings)
+    assert "hunter2" not in settings.model_dump_json()
+
+
+def test_exactly_once_needs_one_cluster() -> None:
+    """Transactions cannot span clusters, so two addresses are refused at start."""
+    with pytest.raises(SettingsError, match="exactly_once needs the stamp log and the output on one cluster"):
+        load_settings(flags=["classify.exactly_once=true", "output.bootstrap_servers=other:9092"])
