@@ -16,10 +16,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Settings arguments and ``--json``."""
     add_settings_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print JSON instead of TOML-like lines")
+    parser.add_argument("--example", action="store_true", help="print a settings file with every default, and stop")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the resolved settings, secrets as stars."""
+    if args.example:
+        from broker_plugin.settings_reference import example_toml
+
+        print(example_toml(), end="")  # noqa: T201
+        return 0
     values = settings_from(args).model_dump(mode="json")
     if args.json:
         print(json.dumps(values, indent=2))  # noqa: T201

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from broker_plugin.settings import Settings
+from broker_plugin.settings_reference import example_toml
 from broker_plugin.settings_sources import load_settings
 from schemas.errors import SettingsError
 
@@ -96,3 +97,10 @@ def test_exactly_once_needs_one_cluster() -> None:
     """Transactions cannot span clusters, so two addresses are refused at start."""
     with pytest.raises(SettingsError, match="exactly_once needs the stamp log and the output on one cluster"):
         load_settings(flags=["classify.exactly_once=true", "output.bootstrap_servers=other:9092"])
+
+
+def test_the_example_file_is_current_and_holds_the_defaults() -> None:
+    """deploy/config.example.toml is what the settings classes say, and loading it changes nothing."""
+    path = Path(__file__).parents[2] / "deploy" / "config.example.toml"
+    assert path.read_text() == example_toml()
+    assert load_settings(path).model_dump() == Settings().model_dump()
