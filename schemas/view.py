@@ -46,12 +46,16 @@ class FactKey:
 @dataclass(frozen=True, slots=True)
 class ViewRule:
     """Bounds of a view: at most max_frames frames, none older than max_days before the newest; the bundle's bands
-    and grid."""
+    and grid. ValueError for bounds that no view can have."""
 
     max_frames: int
     max_days: float
     band_ids: frozenset[int]
     grid_id: str
+
+    def __post_init__(self) -> None:
+        if self.max_frames < 1 or not self.max_days >= 0:
+            raise ValueError(f"a view of {self.max_frames} frames over {self.max_days} days")
 
     def admits(self, fact: FactKey) -> bool:
         """Whether an observation can appear in the view (and so whether it can change it)."""
@@ -92,6 +96,7 @@ def deletable_facts(
     goes only when it is outside the view there: a worse reading of its source, or older than the newest
     ``max_frames + spare`` frames, or more than ``max_days`` before the frame that is the newest once ``spare``
     others are withdrawn. Facts of bands or grids outside the rule are bounded in the same way among themselves.
+    All readings of a source are taken to state one MJD.
     """
     settled = [fact for fact in facts if fact.first_offset <= committed_offset]
     groups: dict[bool, list[FactKey]] = {True: [], False: []}
@@ -127,9 +132,12 @@ def _outside(group: list[FactKey], rule: ViewRule, spare: int) -> list[FactKey]:
         return doomed
     horizon = standing[-1 - spare].mjd - rule.max_days
     oldest_kept = standing[max(0, len(standing) - rule.max_frames - spare)].time_order
-    # a withdrawal outlives its frame's place in the view only as long as the frame itself could
-    for fact in [*best.values(), *withdrawals]:
-        if fact.mjd < horizon or fact.time_order < oldest_kept:
+    gone = {fact.source_id: fact for fact in best.values() if fact.mjd < horizon or fact.time_order < oldest_kept}
+    doomed += gone.values()
+    # a withdrawal stays as long as its frame does, and as long as its frame, should it still come, could be seen
+    for fact in withdrawals:
+        old = fact.mjd < horizon or fact.time_order < oldest_kept
+        if old and (fact.source_id in gone or fact.source_id not in best):
             doomed.append(fact)
     return doomed
 
