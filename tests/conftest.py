@@ -25,7 +25,7 @@ def required_marks() -> set[str]:
     required = {name.strip() for name in os.environ.get("CONVENTION_REQUIRE", "").split(",") if name.strip()}
     unknown = required - set(RESOURCE_MARKS)
     if unknown:
-        raise pytest.UsageError(f"CONVENTION_REQUIRE: unknown {sorted(unknown)}, expected {', '.join(RESOURCE_MARKS)}")
+        raise pytest.UsageError(f"CONVENTION_REQUIRE: unknown {sorted(unknown)}; known: {RESOURCE_MARKS}")
     return required
 
 
