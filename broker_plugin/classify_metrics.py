@@ -1,0 +1,251 @@
+"""Prometheus metrics of the classify role: log records, triggers, store, device, bundles, latency."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import Final
+
+from prometheus_client import CollectorRegistry
+
+from broker_plugin.metric_families import DURATION_BUCKETS_S, LATENCY_BUCKETS_S, SIZE_BUCKETS
+from broker_plugin.metrics import RoleMetrics, Step
+from model.scores import CLASSES, LOW_CONFIDENCE, NOVEL
+
+MJD_OF_UNIX_EPOCH: Final = 40587.0
+# TAI - UTC since 2017-01-01 (IERS Bulletin C 52)
+TAI_MINUS_UTC_S: Final = 37.0
+DEVICES: Final = ("cpu", "cuda")
+
+
+class LogOutcome(StrEnum):
+    """What a record read from the stamp log led to."""
+
+    REDELIVERED = "redelivered"
+    DUPLICATE = "duplicate"
+    STORED_ONLY = "stored_only"
+    TRIGGERED = "triggered"
+
+
+class TriggerOutcome(StrEnum):
+    """What a trigger ended in."""
+
+    CLASSIFIED = "classified"
+    ABSTAINED = "abstained"
+    TOO_SHORT = "too_short"
+    SUPERSEDED = "superseded"
+
+
+class Rebuild(StrEnum):
+    """Why a partition's store is built again from the log."""
+
+    MISSING = "missing"
+    IDENTITY = "identity"
+    CORRUPT = "corrupt"
+
+
+class Challenge(StrEnum):
+    """How a challenger's score compares with the champion's."""
+
+    AGREED = "agreed"
+    DISAGREED = "disagreed"
+    FAILED = "failed"
+
+
+def unix_time_s(mjd_tai: float) -> float:
+    """Unix time of an MJD (TAI), s; exact for dates since 2017, within 37 s of it before."""
+    return (mjd_tai - MJD_OF_UNIX_EPOCH) * 86400.0 - TAI_MINUS_UTC_S
+
+
+class ClassifyMetrics(RoleMetrics):
+    """From the stamp log to published classifications. One instance a process; safe from any thread."""
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        *,
+        version: str,
+        now: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        steps = (Step.STORE, Step.ASSEMBLE, Step.INFER, Step.PUBLISH, Step.COMMIT)
+        super().__init__(registry, role="classify", steps=steps, version=version, now=now, timer=timer)
+        self._partitions_lock = threading.Lock()
+        self._register_triggers()
+        self._register_store()
+        self._register_model()
+
+    def _register_triggers(self) -> None:
+        families = self._families
+        self._records = families.counters(
+            "convention_log_records_total", "Records read from the stamp log.", "outcome", LogOutcome
+        )
+        self._triggers = families.counters(
+            "convention_triggers_total", "Triggers, by what they ended in.", "outcome", TriggerOutcome
+        )
+        self._classes = families.counters(
+            "convention_classifications_total", "Classifications, by most probable class.", "class", CLASSES
+        )
+        self._abstentions = families.counters(
+            "convention_abstentions_total", "Abstentions of the ensemble.", "reason", (LOW_CONFIDENCE, NOVEL)
+        )
+        self._latencies = families.histograms(
+            "convention_publish_latency_seconds",
+            "From an event in the life of the trigger's source to the acknowledged classification.",
+            "since",
+            ("observation", "producer", "ingest"),
+            LATENCY_BUCKETS_S,
+        )
+
+    def _register_store(self) -> None:
+        families = self._families
+        # partition -> (objects, facts, bytes); partition -> (records applied, records to apply)
+        self._stores: dict[int, tuple[int, int, int]] = {}
+        self._restores: dict[int, tuple[int, int]] = {}
+        families.gauge(
+            "convention_store_objects", "Objects in the stores of all partitions.", lambda: self._stored(0)
+        )
+        families.gauge("convention_store_facts", "Facts in the stores of all partitions.", lambda: self._stored(1))
+        families.gauge("convention_store_bytes", "Size of the store files.", lambda: self._stored(2))
+        families.gauge(
+            "convention_restoring_partitions", "Partitions being built from the log.", lambda: len(self._restores)
+        )
+        families.gauge(
+            "convention_restore_progress_ratio", "Share of the log applied; 1 when none waits.", self.restore_progress
+        )
+        self._restored = families.counter("convention_restored_records_total", "Log records applied in restores.")
+        self._rebuilds = families.counters(
+            "convention_store_rebuilds_total", "Stores built anew, by cause.", "cause", Rebuild
+        )
+        self._lost = families.counter(
+            "convention_log_gap_records_total", "Records the log no longer held when a store needed them."
+        )
+
+    def _register_model(self) -> None:
+        families = self._families
+        self._chunks = families.histogram(
+            "convention_chunk_sequences", "Sequences one call of the ensemble scored.", SIZE_BUCKETS
+        )
+        self._devices = families.gauges("convention_device", "1 for the device in use.", "device", DEVICES)
+        self._fallback = families.gauge(
+            "convention_cuda_fallback", "1 when CUDA was asked for and the CPU is in use."
+        )
+        self._bundles = families.info(
+            "convention_bundle_info", "Bundles in use, by their place.", ["place", "bundle_id"]
+        )
+        self._switches = families.counter("convention_bundle_switches_total", "Bundles taken into use after start.")
+        self._lookups = families.counters(
+            "convention_token_cache_lookups_total", "Frames looked up in the token cache.", "result", ("hit", "miss")
+        )
+        self._cache_bytes = families.gauge("convention_token_cache_bytes", "Size of the token cache.")
+        self._challenges = families.counters(
+            "convention_challenger_scores_total", "Sequences a challenger scored in shadow.", "result", Challenge
+        )
+        self._challenger_duration = families.histogram(
+            "convention_challenger_duration_seconds", "Duration of a challenger's chunk.", DURATION_BUCKETS_S
+        )
+
+    def read(self, outcome: LogOutcome, count: int = 1) -> None:
+        """Records of the log were applied."""
+        self._records[outcome].inc(count)
+
+    def classified(self, class_name: str) -> None:
+        """A trigger ended in a class."""
+        self._triggers[TriggerOutcome.CLASSIFIED].inc()
+        self._classes[class_name].inc()
+
+    def abstained(self, reason: str) -> None:
+        """A trigger ended in an abstention."""
+        self._triggers[TriggerOutcome.ABSTAINED].inc()
+        self._abstentions[reason].inc()
+
+    def too_short(self, count: int = 1) -> None:
+        """A trigger's sequence is not long enough."""
+        self._triggers[TriggerOutcome.TOO_SHORT].inc(count)
+
+    def superseded(self, count: int = 1) -> None:
+        """A newer trigger of the object, in the same batch, was scored instead."""
+        self._triggers[TriggerOutcome.SUPERSEDED].inc(count)
+
+    def published(self, *, observed_mjd: float | None, produced_s: float | None, ingested_s: float | None) -> None:
+        """A record is acknowledged. MJD (TAI) of the trigger's exposure, Unix times of the alert's producer and of
+        ingest; None where unknown. A clock that is ahead counts as 0."""
+        now = self._now()
+        observed_s = None if observed_mjd is None else unix_time_s(observed_mjd)
+        for since, moment in (("observation", observed_s), ("producer", produced_s), ("ingest", ingested_s)):
+            if moment is not None:
+                self._latencies[since].observe(max(0.0, now - moment))
+
+    def store_size(self, partition: int, *, num_objects: int, num_facts: int, size_bytes: int) -> None:
+        """How much the partition's store holds."""
+        with self._partitions_lock:
+            self._stores[partition] = (num_objects, num_facts, size_bytes)
+
+    def store_closed(self, partition: int) -> None:
+        """The partition is no longer ours."""
+        with self._partitions_lock:
+            self._stores.pop(partition, None)
+            self._restores.pop(partition, None)
+
+    def store_rebuilt(self, cause: Rebuild) -> None:
+        """A store starts empty, for this cause."""
+        self._rebuilds[cause].inc()
+
+    def log_gap(self, num_records: int) -> None:
+        """The log starts after the first record the store needed."""
+        self._lost.inc(num_records)
+
+    def restoring(self, partition: int, *, applied: int, total: int) -> None:
+        """Progress of a restore, in log records; done when ``applied`` reaches ``total``."""
+        with self._partitions_lock:
+            before, _ = self._restores.get(partition, (0, 0))
+            self._restored.inc(max(0, applied - before))
+            if applied >= total:
+                self._restores.pop(partition, None)
+            else:
+                self._restores[partition] = (applied, total)
+
+    def restore_progress(self) -> float:
+        """Share of the records to restore that is applied, 0 to 1; 1 when no restore is under way."""
+        with self._partitions_lock:
+            applied = sum(done for done, _ in self._restores.values())
+            total = sum(all_of_it for _, all_of_it in self._restores.values())
+        return applied / total if total else 1.0
+
+    def chunk(self, num_sequences: int) -> None:
+        """The ensemble was called with this many sequences, padding left out."""
+        self._chunks.observe(num_sequences)
+
+    def device(self, *, requested: str, used: str) -> None:
+        """``requested``: auto, cpu or cuda; ``used``: cpu or cuda (an index as in ``cuda:0`` is dropped)."""
+        kind = used.partition(":")[0]
+        for name, gauge in self._devices.items():
+            gauge.set(name == kind)
+        self._fallback.set(requested.startswith("cuda") and kind != "cuda")
+
+    def bundles(self, champions: Sequence[str], challengers: Sequence[str] = (), *, switched: bool = False) -> None:
+        """The bundle ids in use; ``switched`` when one was taken into use after start."""
+        self._bundles.clear()
+        for place, identifiers in (("champion", champions), ("challenger", challengers)):
+            for identifier in identifiers:
+                self._bundles.labels(self._role, place, identifier).set(1)
+        self._switches.inc(int(switched))
+
+    def token_cache(self, *, hits: int, misses: int, size_bytes: int) -> None:
+        """Lookups since the last call, and the size now."""
+        self._lookups["hit"].inc(hits)
+        self._lookups["miss"].inc(misses)
+        self._cache_bytes.set(size_bytes)
+
+    def challenged(self, *, duration_s: float, agreed: int = 0, disagreed: int = 0, failed: int = 0) -> None:
+        """A challenger scored a chunk: sequences with the champion's class, with another, and not scored."""
+        self._challenger_duration.observe(duration_s)
+        self._challenges[Challenge.AGREED].inc(agreed)
+        self._challenges[Challenge.DISAGREED].inc(disagreed)
+        self._challenges[Challenge.FAILED].inc(failed)
+
+    def _stored(self, index: int) -> float:
+        with self._partitions_lock:
+            return float(sum(sizes[index] for sizes in self._stores.values()))
