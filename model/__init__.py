@@ -11,11 +11,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from model.published import check_golden, load_published_weights
     from model.registry import create, network_names
 
-__all__ = ["create", "network_names"]
+__all__ = ["check_golden", "create", "load_published_weights", "network_names"]
 
 _LAZY = {
+    "check_golden": "model.published",
+    "load_published_weights": "model.published",
     "create": "model.registry",
     "network_names": "model.registry",
 }

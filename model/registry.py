@@ -20,7 +20,14 @@ class NetworkEntry:
     source: str
 
 
-_ENTRIES: Final[dict[str, NetworkEntry]] = {}
+_ENTRIES: Final[dict[str, NetworkEntry]] = {
+    "convention_2023": NetworkEntry(
+        "model.convention_2023",
+        "Convention2023",
+        "Convention2023Config",
+        "Bairouk et al. 2023, A&A 673 A141 (arXiv:2304.01236)",
+    ),
+}
 
 
 def network_names() -> tuple[str, ...]:
