@@ -10,40 +10,16 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry
 
+from broker_plugin.messages import ClassifyOutcome
 from broker_plugin.metric_families import DURATION_BUCKETS_S, LATENCY_BUCKETS_S, SIZE_BUCKETS
 from broker_plugin.metrics import RoleMetrics, Step
-from model.scores import CLASSES, LOW_CONFIDENCE, NOVEL
+from model.scores import LOW_CONFIDENCE, NOVEL
+from schemas.classification import CLASS_NAMES, Classification, Status
 
 MJD_OF_UNIX_EPOCH: Final = 40587.0
 # TAI - UTC since 2017-01-01 (IERS Bulletin C 52)
 TAI_MINUS_UTC_S: Final = 37.0
 DEVICES: Final = ("cpu", "cuda")
-
-
-class LogOutcome(StrEnum):
-    """What a record read from the stamp log led to."""
-
-    REDELIVERED = "redelivered"
-    DUPLICATE = "duplicate"
-    STORED_ONLY = "stored_only"
-    TRIGGERED = "triggered"
-
-
-class TriggerOutcome(StrEnum):
-    """What a trigger ended in."""
-
-    CLASSIFIED = "classified"
-    ABSTAINED = "abstained"
-    TOO_SHORT = "too_short"
-    SUPERSEDED = "superseded"
-
-
-class Rebuild(StrEnum):
-    """Why a partition's store is built again from the log."""
-
-    MISSING = "missing"
-    IDENTITY = "identity"
-    CORRUPT = "corrupt"
 
 
 class Challenge(StrEnum):
@@ -70,7 +46,7 @@ class ClassifyMetrics(RoleMetrics):
         now: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
-        steps = (Step.STORE, Step.ASSEMBLE, Step.INFER, Step.PUBLISH, Step.COMMIT)
+        steps = (Step.APPLY, Step.ASSEMBLE, Step.INFER, Step.PRUNE, Step.PUBLISH, Step.COMMIT)
         super().__init__(registry, role="classify", steps=steps, version=version, now=now, timer=timer)
         self._partitions_lock = threading.Lock()
         self._register_triggers()
@@ -80,13 +56,10 @@ class ClassifyMetrics(RoleMetrics):
     def _register_triggers(self) -> None:
         families = self._families
         self._records = families.counters(
-            "convention_log_records_total", "Records read from the stamp log.", "outcome", LogOutcome
-        )
-        self._triggers = families.counters(
-            "convention_triggers_total", "Triggers, by what they ended in.", "outcome", TriggerOutcome
+            "convention_log_records_total", "Stamp-log records, by what became of them.", "outcome", ClassifyOutcome
         )
         self._classes = families.counters(
-            "convention_classifications_total", "Classifications, by most probable class.", "class", CLASSES
+            "convention_classifications_total", "Classifications, by most probable class.", "class", CLASS_NAMES
         )
         self._abstentions = families.counters(
             "convention_abstentions_total", "Abstentions of the ensemble.", "reason", (LOW_CONFIDENCE, NOVEL)
@@ -116,9 +89,7 @@ class ClassifyMetrics(RoleMetrics):
             "convention_restore_progress_ratio", "Share of the log applied; 1 when none waits.", self.restore_progress
         )
         self._restored = families.counter("convention_restored_records_total", "Log records applied in restores.")
-        self._rebuilds = families.counters(
-            "convention_store_rebuilds_total", "Stores built anew, by cause.", "cause", Rebuild
-        )
+        self._rebuilds = families.counter("convention_store_rebuilds_total", "Stores that started anew.")
         self._lost = families.counter(
             "convention_log_gap_records_total", "Records the log no longer held when a store needed them."
         )
@@ -147,27 +118,16 @@ class ClassifyMetrics(RoleMetrics):
             "convention_challenger_duration_seconds", "Duration of a challenger's chunk.", DURATION_BUCKETS_S
         )
 
-    def read(self, outcome: LogOutcome, count: int = 1) -> None:
-        """Records of the log were applied."""
+    def outcome(self, outcome: ClassifyOutcome, count: int = 1) -> None:
+        """Stamp-log records ended in this outcome."""
         self._records[outcome].inc(count)
 
-    def classified(self, class_name: str) -> None:
-        """A trigger ended in a class."""
-        self._triggers[TriggerOutcome.CLASSIFIED].inc()
-        self._classes[class_name].inc()
-
-    def abstained(self, reason: str) -> None:
-        """A trigger ended in an abstention."""
-        self._triggers[TriggerOutcome.ABSTAINED].inc()
-        self._abstentions[reason].inc()
-
-    def too_short(self, count: int = 1) -> None:
-        """A trigger's sequence is not long enough."""
-        self._triggers[TriggerOutcome.TOO_SHORT].inc(count)
-
-    def superseded(self, count: int = 1) -> None:
-        """A newer trigger of the object, in the same batch, was scored instead."""
-        self._triggers[TriggerOutcome.SUPERSEDED].inc(count)
+    def scored(self, classification: Classification) -> None:
+        """A record goes out: counts its class, or the reason of the ensemble's abstention."""
+        if classification.status is Status.CLASSIFIED and classification.predicted_class is not None:
+            self._classes[classification.predicted_class].inc()
+        elif classification.status is Status.ABSTAINED and classification.reason is not None:
+            self._abstentions[classification.reason].inc()
 
     def published(self, *, observed_mjd: float | None, produced_s: float | None, ingested_s: float | None) -> None:
         """A record is acknowledged. MJD (TAI) of the trigger's exposure, Unix times of the alert's producer and of
@@ -189,9 +149,9 @@ class ClassifyMetrics(RoleMetrics):
             self._stores.pop(partition, None)
             self._restores.pop(partition, None)
 
-    def store_rebuilt(self, cause: Rebuild) -> None:
-        """A store starts empty, for this cause."""
-        self._rebuilds[cause].inc()
+    def store_rebuilt(self) -> None:
+        """A store that held something starts anew: it was corrupt, or of another topic or schema."""
+        self._rebuilds.inc()
 
     def log_gap(self, num_records: int) -> None:
         """The log starts after the first record the store needed."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from typing import Final
@@ -29,9 +29,10 @@ class Step(StrEnum):
     """A timed part of the way through a role."""
 
     DECODE = "decode"
-    STORE = "store"
+    APPLY = "apply"
     ASSEMBLE = "assemble"
     INFER = "infer"
+    PRUNE = "prune"
     PUBLISH = "publish"
     COMMIT = "commit"
 
@@ -117,6 +118,11 @@ class RoleMetrics:
             yield
         finally:
             self._durations[step].observe(self._timer() - start)
+
+    def took(self, durations_s: Mapping[str, float]) -> None:
+        """Durations measured elsewhere, s, by the step's name; KeyError for a step that this role has not."""
+        for step, duration_s in durations_s.items():
+            self._durations[Step(step)].observe(duration_s)
 
     def batch(self, num_messages: int) -> None:
         """A batch was consumed."""

@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
-from broker_plugin.classify_metrics import ClassifyMetrics, LogOutcome, unix_time_s
+from broker_plugin.classify_metrics import ClassifyMetrics, unix_time_s
+from broker_plugin.messages import ClassifyOutcome
 from broker_plugin.metric_families import Families
 from broker_plugin.metrics import IngestMetrics, Rebalance, RoleMetrics, Step, worker_registry
+from schemas.classification import Classification, Status
 from schemas.errors import DeadLetterReason, FilterReason
 
 
@@ -37,6 +39,15 @@ def classify(clock: Clock | None = None) -> tuple[CollectorRegistry, ClassifyMet
     registry = CollectorRegistry()
     clock = clock or Clock()
     return registry, ClassifyMetrics(registry, version="1", now=clock, timer=clock)
+
+
+def record(status: Status, *, predicted_class: str | None = None, reason: str | None = None) -> Classification:
+    return Classification(
+        survey="ztf", object_id="ZTF21abiuvdk", ra=1.0, dec=2.0, newest_source_id="1", status=status, reason=reason,
+        predicted_class=predicted_class, probabilities=None, spread=None, mutual_information=None, novelty=None,
+        num_frames=1, frames_per_band={}, first_mjd=None, last_mjd=None, view_digest="", bundle_id="b",
+        plugin_version="1",
+    )  # fmt: skip
 
 
 def value(registry: CollectorRegistry, name: str, role: str, **labels: str) -> float:
@@ -84,10 +95,9 @@ def test_no_label_can_name_an_object() -> None:
     assert value(registry, "convention_packets_total", "ingest", survey="unknown", outcome="stamped") == 2
     assert "ZTF21abiuvdk" not in generate_latest(registry).decode()
     classified = classify()[1]
-    with pytest.raises(KeyError):
-        classified.classified("ZTF21abiuvdk")
-    with pytest.raises(KeyError):
-        classified.abstained("ZTF21abiuvdk")
+    for status, predicted, reason in ((Status.CLASSIFIED, "ZTF21abiuvdk", None), (Status.ABSTAINED, None, "other")):
+        with pytest.raises(KeyError):
+            classified.scored(record(status, predicted_class=predicted, reason=reason))
 
 
 OUTCOMES = st.one_of(st.just("stamped"), st.sampled_from(list(FilterReason)), st.sampled_from(list(DeadLetterReason)))
@@ -149,7 +159,9 @@ def test_steps_are_timed_even_when_they_raise() -> None:
     with pytest.raises(OSError):
         run(2.0)
     assert value(registry, "convention_step_duration_seconds_sum", "classify", step="infer") == 2.5
-    assert value(registry, "convention_step_duration_seconds_count", "classify", step="infer") == 2
+    metrics.took({"infer": 0.25, "prune": 1.0})
+    assert value(registry, "convention_step_duration_seconds_count", "classify", step="infer") == 3
+    assert value(registry, "convention_step_duration_seconds_sum", "classify", step="prune") == 1.0
     with pytest.raises(KeyError), metrics.step(Step.DECODE):
         raise AssertionError("decoding is not a step of classify")
 
@@ -219,9 +231,13 @@ def test_store_sizes_add_up_over_partitions() -> None:
     registry, metrics = classify()
     metrics.store_size(0, num_objects=3, num_facts=30, size_bytes=4096)
     metrics.store_size(1, num_objects=4, num_facts=10, size_bytes=8192)
+    metrics.store_rebuilt()
+    metrics.log_gap(7)
     metrics.store_size(1, num_objects=5, num_facts=50, size_bytes=8192)
     sizes = [value(registry, f"convention_store_{what}", "classify") for what in ("objects", "facts", "bytes")]
     assert sizes == [8, 80, 12288]
+    assert value(registry, "convention_store_rebuilds_total", "classify") == 1
+    assert value(registry, "convention_log_gap_records_total", "classify") == 7
     metrics.store_closed(0)
     assert value(registry, "convention_store_objects", "classify") == 5
 
@@ -238,22 +254,20 @@ def test_a_ledger_entry_that_does_not_add_up_shows() -> None:
     assert value(registry, "convention_ledger_offsets_total", "ingest") == 30
 
 
-def test_classify_counts_each_trigger_once() -> None:
-    """Triggers by outcome equal what the role reported, and classes add up to the classified ones."""
+def test_classify_counts_outcomes_classes_and_reasons() -> None:
+    """Outcomes as reported; classes of the classified records, reasons of the abstained, nothing of the too short."""
     registry, metrics = classify()
-    metrics.read(LogOutcome.TRIGGERED, 5)
-    metrics.classified("SNIa")
-    metrics.classified("AGN")
-    metrics.abstained("novel")
-    metrics.too_short()
-    metrics.superseded()
-    outcomes = {
-        outcome: value(registry, "convention_triggers_total", "classify", outcome=outcome)
-        for outcome in ("classified", "abstained", "too_short", "superseded")
-    }
-    assert outcomes == {"classified": 2, "abstained": 1, "too_short": 1, "superseded": 1}
-    assert sum(outcomes.values()) == value(registry, "convention_log_records_total", "classify", outcome="triggered")
-    assert value(registry, "convention_classifications_total", "classify", **{"class": "SNIa"}) == 1
+    metrics.outcome(ClassifyOutcome.CLASSIFIED, 5)
+    metrics.scored(record(Status.CLASSIFIED, predicted_class="SNIa"))
+    metrics.scored(record(Status.ABSTAINED, reason="novel"))
+    metrics.scored(record(Status.TOO_SHORT, reason="frames"))
+    assert value(registry, "convention_log_records_total", "classify", outcome="classified") == 5
+    for name, label, expected in (
+        ("classifications", "class", {"AGN": 0, "SNIa": 1, "SNOther": 0, "Variable": 0}),
+        ("abstentions", "reason", {"novel": 1, "low_confidence": 0}),
+    ):
+        for known, count in expected.items():
+            assert value(registry, f"convention_{name}_total", "classify", **{label: known}) == count
 
 
 def test_cache_challenger_and_incidents_are_counted() -> None:
