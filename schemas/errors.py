@@ -7,6 +7,7 @@ ConventionError
 ├── SchemaUnavailable        a resource's: the schema id is unknown and no registry answered; retry
 ├── BundleError              the bundle's: refused at load, with the reason
 ├── StoreError               the local state's: another process holds it, or it belongs to another topic
+├── EvaluationError          the operator's: record files or a truth table cannot be used as they are
 └── BrokerError              the broker's: retries are used up; exit status 1, a supervisor restarts
 """
 
@@ -97,6 +98,10 @@ class BundleError(ConventionError):
 
 class StoreError(ConventionError):
     """A stamp store file cannot be used: it is locked, or its identity does not match the topic."""
+
+
+class EvaluationError(ConventionError):
+    """Record files or a truth table cannot be used as they are; the text names the file and what is wrong."""
 
 
 class BrokerError(ConventionError):

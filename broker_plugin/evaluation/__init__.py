@@ -1,0 +1,1 @@
+"""Classifications against the truth: records and stamps written by replay, metrics, and the HTML report."""
