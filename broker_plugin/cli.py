@@ -22,6 +22,7 @@ WRONG_USAGE: Final = 2
 # verb -> (module under broker_plugin.commands, one line for the overview)
 VERBS: Final[dict[str, tuple[str, str]]] = {
     "check-config": ("check_config", "validate the settings and print them, without a network"),
+    "bundle": ("bundle", "list, inspect, verify or promote model bundles"),
 }
 
 

@@ -1,0 +1,49 @@
+"""The card of a bundle: what it is, how it was made, how well it does, and what it may not be used for."""
+
+from __future__ import annotations
+
+import json
+
+from pydantic import JsonValue
+
+from model.bundle_spec import BundleSpec
+
+
+def write_card(spec: BundleSpec, *, num_parameters: int) -> str:
+    """CARD.md, Markdown, a function of the spec alone. num_parameters: of one member."""
+    eligibility, thresholds = spec.eligibility, spec.thresholds
+    prior = ", ".join(f"{name} {share:.3f}" for name, share in zip(spec.classes, spec.class_prior, strict=True))
+    novelty = "no limit" if thresholds.max_novelty is None else f"above {thresholds.max_novelty:.3g} is novel"
+    rows = [
+        ("network", f"`{spec.network.name}`, {num_parameters:,} parameters a member"),
+        ("members", str(spec.num_members)),
+        ("stamps", f"grid `{spec.grid_id}`, planes {', '.join(spec.planes)}, bands {' '.join(spec.bands)}"),
+        ("view", f"the newest {spec.view.max_frames} frames of {spec.view.max_days:g} days"),
+        (
+            "eligible from",
+            f"{eligibility.min_frames} frames, {eligibility.min_nights} nights, {eligibility.min_bands} bands",
+        ),
+        ("class prior assumed", prior),
+        ("abstains", f"below probability {thresholds.min_probability:.3g}; novelty {novelty}"),
+        (
+            "log temperature",
+            f"{', '.join(f'{c:.4g}' for c in spec.calibration.log_temperature)} in powers of ln(1+n)",
+        ),
+    ]
+    parts = [f"# {spec.name} {spec.version}\n"]
+    if spec.notes:
+        parts.append("".join(f"* {note}\n" for note in spec.notes))
+    parts.append("| | |\n|---|---|\n" + "".join(f"| {name} | {value} |\n" for name, value in rows))
+    for title, table in (("Training", spec.training), ("Figures", spec.metrics)):
+        if table:
+            parts.append(f"## {title}\n\n" + "".join(_item(name, value) for name, value in table.items()))
+    return "\n".join(parts)
+
+
+def _item(name: str, value: JsonValue) -> str:
+    label = name.replace("_", " ")
+    if isinstance(value, dict):
+        return f"* {label}\n" + "".join(f"  {_item(key, entry)}" for key, entry in value.items())
+    if isinstance(value, float):
+        return f"* {label}: {value:.4g}\n"
+    return f"* {label}: {value if isinstance(value, str) else json.dumps(value)}\n"
