@@ -1,7 +1,7 @@
 """The one preprocessing of every network: pixels to arcsinh planes, frames to scalars. Pure tensor functions.
 
-Dimension letters as in ``model.batch``; ``*`` stands for any leading dimensions. A masked pixel counts for nothing: it
-is 0 in a plane and outside every sum. A fully masked plane gives zeros.
+Dimension letters as in ``model.batch``; ``*`` stands for any leading dimensions. A masked pixel counts for nothing:
+it is 0 in a plane and outside every sum. A fully masked plane gives zeros.
 """
 
 from __future__ import annotations

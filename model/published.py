@@ -65,8 +65,8 @@ def _our_layout(name: str, tensor: Tensor) -> Tensor:
 def load_published_weights(network: Network, tensors: Mapping[str, Tensor]) -> None:
     """Load weights in the published naming, cast to float32; the place encoding is rounded as they were.
 
-    ValueError when the network is not ``convention_2023`` or is fused already; BundleError names every missing key, every key left over
-    and every wrong shape. Nothing is loaded unless everything fits.
+    ValueError when the network is not ``convention_2023`` or is fused already; BundleError names every missing key,
+    every key left over and every wrong shape. Nothing is loaded unless everything fits.
     """
     if not isinstance(network, Convention2023):
         raise ValueError(f"no published naming for {network.name}")
