@@ -30,6 +30,7 @@ EMPTY_SLOT: Final = -1
 KEY_SIZE: Final = 16
 _DIFFERENCE: Final = PLANES.index("difference")
 _SCIENCE: Final = PLANES.index("science")
+_Sums = tuple[NDArray[np.float32], NDArray[np.float32], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,7 @@ def make_group(
     for slot, reference in zip(slots, references, strict=True):
         content = b"" if slot == EMPTY_SLOT else sequence.digests[slot]
         state.update(len(content).to_bytes(2) + content + len(reference).to_bytes(2))
-        for index in reference:
-            state.update(sequence.digests[index])
+        state.update(b"".join(sequence.digests[index] for index in reference))
     filled = [slot for slot in slots if slot != EMPTY_SLOT]
     mjd = min((float(sequence.mjd_L[slot]) for slot in filled), default=float("nan"))
     return TokenGroup(tuple(slots), tuple(tuple(reference) for reference in references), mjd, state.digest())
@@ -114,6 +114,7 @@ def gather_inputs(
     noise = np.zeros((*shape, len(PLANES)), np.float32)
     band, frame_valid = np.zeros(shape, np.int64), np.zeros(shape, np.bool_)
     days, psf = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    sums = _ReferenceSums()
     for row, (sequence, group) in enumerate(items):
         for column, (slot, reference) in enumerate(zip(group.slots, group.references, strict=True)):
             if slot == EMPTY_SLOT:
@@ -125,30 +126,53 @@ def gather_inputs(
             days[place] = sequence.mjd_L[slot] - group.mjd
             psf[place] = np.nan_to_num(sequence.psf_fwhm_arcsec_L[slot])
             if reference:
-                difference = causal_difference(sequence, slot, reference)
+                difference = _causal_difference(sequence, slot, reference, sums.of(sequence, reference))
                 flux[place][_DIFFERENCE], valid[place][_DIFFERENCE], noise[place][_DIFFERENCE] = difference
     arrays = (flux, valid, noise, band, frame_valid, days, psf)
     return TokenInputs(*(torch.from_numpy(array) for array in arrays))
 
 
-def causal_difference(
-    sequence: StampSequence, frame: int, reference: Sequence[int]
+class _ReferenceSums:
+    """Sums over the reference frames of one call, each made from the one before it by adding a frame: the frames
+    are always added one after the other, so a sum's bytes do not depend on what else is in the call."""
+
+    def __init__(self) -> None:
+        self._sums: dict[tuple[int, tuple[int, ...]], _Sums] = {}
+
+    def of(self, sequence: StampSequence, reference: tuple[int, ...]) -> _Sums:
+        """Flux, number of valid pixels and variance summed over ``reference``."""
+        start = len(reference)
+        while start and (id(sequence), reference[:start]) not in self._sums:
+            start -= 1
+        sums = self._sums[id(sequence), reference[:start]] if start else _no_sums()
+        for end in range(start + 1, len(reference) + 1):
+            frame = reference[end - 1]
+            variance = float(sequence.noise_LP[frame, _SCIENCE]) ** 2
+            flux_HW = sums[0] + sequence.planes_LPHW[frame, _SCIENCE]  # 0 where masked
+            sums = (flux_HW, sums[1] + sequence.valid_LPHW[frame, _SCIENCE], sums[2] + variance)
+            self._sums[id(sequence), reference[:end]] = sums
+        return sums
+
+
+def _no_sums() -> _Sums:
+    shape = (STAMP_SIZE, STAMP_SIZE)
+    return np.zeros(shape, np.float32), np.zeros(shape, np.float32), 0.0
+
+
+def _causal_difference(
+    sequence: StampSequence, frame: int, reference: tuple[int, ...], sums: _Sums
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], float]:
     """Science plane of ``frame`` minus the mean of the ``reference`` frames' valid pixels, with its mask and noise.
 
     A pixel is valid where the frame and at least one reference frame are; the noise is the frame's and the mean's in
     quadrature.
     """
-    indices = list(reference)
-    valid_RHW = sequence.valid_LPHW[indices, _SCIENCE]
-    count_HW = valid_RHW.sum(axis=0)
-    total_HW = np.where(valid_RHW, sequence.planes_LPHW[indices, _SCIENCE], np.float32(0)).sum(axis=0)
+    flux_HW, count_HW, variance = sums
     valid_HW = sequence.valid_LPHW[frame, _SCIENCE] & (count_HW > 0)
-    mean_HW = total_HW / np.maximum(count_HW, 1).astype(np.float32)
+    mean_HW = flux_HW / np.maximum(count_HW, np.float32(1))
     difference_HW = np.where(valid_HW, sequence.planes_LPHW[frame, _SCIENCE] - mean_HW, np.float32(0))
-    variance = float(np.square(sequence.noise_LP[indices, _SCIENCE], dtype=np.float64).mean()) / len(indices)
-    noise = float(np.sqrt(float(sequence.noise_LP[frame, _SCIENCE]) ** 2 + variance))
-    return difference_HW.astype(np.float32), valid_HW, noise if valid_HW.any() else 0.0
+    noise = (float(sequence.noise_LP[frame, _SCIENCE]) ** 2 + variance / len(reference) ** 2) ** 0.5
+    return difference_HW, valid_HW, noise if valid_HW.any() else 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

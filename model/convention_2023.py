@@ -81,7 +81,8 @@ class TokenEncoder(nn.Module):
         maps = self.norm1(self._first(frames_GFCHW)).relu_()
         maps = self.norm2(self._second(maps, num_tokens)).relu_()
         maps = self.norm3(_valid_taps(maps, self.conv3, num_tokens)).relu_()
-        return self.norm4(_valid_taps(maps, self.conv4, num_tokens)).relu_()
+        result: Tensor = self.norm4(_valid_taps(maps, self.conv4, num_tokens))
+        return result.relu_()
 
     def _first(self, frames_GFCHW: Tensor) -> Tensor:
         """Stride 2, padding 2 in space and time: outputs 0 and 2 each see one frame, output 1 all three."""
@@ -154,10 +155,10 @@ class ConvAttention(nn.Module):
         weight, bias = self.qkv.weight[MAP_CHANNELS:], self.qkv.bias
         assert bias is not None
         key_value = functional.conv2d(tokens_BTCHW.flatten(0, 1), weight, bias[MAP_CHANNELS:])
-        key, value = key_value.split(MAP_CHANNELS, dim=1)
-        logits = functional.conv2d(key, self.logit.weight, padding=2).unflatten(0, (num_sequences, num_tokens))
+        key, value = key_value.chunk(2, dim=1)
+        logits = torch.unflatten(functional.conv2d(key, self.logit.weight, padding=2), 0, (num_sequences, num_tokens))
         attention = logits.softmax(dim=1)[:, :, :, None]
-        value_BTNCHW = value.unflatten(0, (num_sequences, num_tokens)).unflatten(2, (NUM_HEADS, -1))
+        value_BTNCHW = value.reshape(num_sequences, num_tokens, NUM_HEADS, -1, MAP_SIZE, MAP_SIZE)
         context = (attention * value_BTNCHW).sum(dim=1).flatten(1, 2)
         result: Tensor = self.out(context)[:, None]
         return result
@@ -175,9 +176,9 @@ class FeedForward(nn.Module):
 
     def forward(self, tokens_BTCHW: Tensor) -> Tensor:
         """Same shape."""
-        maps = self.norm1(self.conv1(tokens_BTCHW.flatten(0, 1)).relu())
-        maps = self.norm2(self.conv2(maps).relu())
-        return maps.unflatten(0, tokens_BTCHW.shape[:2])
+        hidden = self.norm1(self.conv1(tokens_BTCHW.flatten(0, 1)).relu())
+        maps: Tensor = self.norm2(self.conv2(hidden).relu())
+        return maps.view_as(tokens_BTCHW)
 
 
 class Block(nn.Module):
@@ -193,7 +194,8 @@ class Block(nn.Module):
     def forward(self, tokens_BTCHW: Tensor) -> Tensor:
         """Same shape."""
         tokens_BTCHW = tokens_BTCHW + self.attention(self.attention_norm(tokens_BTCHW))
-        return tokens_BTCHW + self.feed_forward(self.feed_forward_norm(tokens_BTCHW))
+        mixed: Tensor = self.feed_forward(self.feed_forward_norm(tokens_BTCHW))
+        return tokens_BTCHW + mixed
 
 
 class Convention2023(Network):
@@ -237,7 +239,7 @@ class Convention2023(Network):
 
     def encode_images(self, images_GFPHW: Tensor, published_band_GF: Tensor) -> Tensor:
         """tokens_GD of images and band ids in the published form (0..4 = u g r i z, 0 for padding too)."""
-        band_map = self.band_embedding(published_band_GF).unflatten(-1, (1, STAMP_SIZE, STAMP_SIZE))
+        band_map = torch.unflatten(self.band_embedding(published_band_GF), -1, (1, STAMP_SIZE, STAMP_SIZE))
         maps: Tensor = self.encoder(torch.cat([images_GFPHW, band_map], dim=2))
         return maps.flatten(1)
 
@@ -251,7 +253,8 @@ class Convention2023(Network):
         """The CNN's maps with the encoding of their place added: [B, T, 8, 9, 9], the first block's input."""
         if tokens_BTD.shape[1] != self.config.num_tokens:
             raise ValueError(f"{tokens_BTD.shape[1]} tokens: {self.name} takes exactly {self.config.num_tokens}")
-        return tokens_BTD.unflatten(2, (MAP_CHANNELS, MAP_SIZE, MAP_SIZE)) + self.place_TC[:, :, None, None]
+        maps_BTCHW = torch.unflatten(tokens_BTD, 2, (MAP_CHANNELS, MAP_SIZE, MAP_SIZE))
+        return maps_BTCHW + self.place_TC[:, :, None, None]
 
     def pool_tokens(self, tokens_BTD: Tensor) -> Tensor:
         """Encoding, blocks, maximum over the tokens: [B, 648]."""

@@ -40,7 +40,7 @@ def fold_batch_norm(conv: TimeConv | nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Iden
 
 
 def sinusoidal_encoding(num_tokens: int, num_channels: int) -> Tensor:
-    """[T, C] of a token's index p: sin (even c) or cos (odd c) of p / 10000^(2 floor(c/2)/C) (Vaswani et al. 2017)."""
+    """[T, C] of a token's index p: sin (even c), cos (odd c) of p / 10000^(2 floor(c/2)/C) (Vaswani et al. 2017)."""
     position_T = torch.arange(num_tokens, dtype=torch.float64)
     channel_C = torch.arange(num_channels)
     rate_C = 10000.0 ** (-2.0 * (channel_C // 2).to(torch.float64) / num_channels)

@@ -124,9 +124,9 @@ def check_golden(path: Path | str, *, fused: bool = False) -> dict[str, float]:
 def published_stages(network: Convention2023, images_BLHW: Tensor, bands_BL: Tensor) -> dict[str, Tensor]:
     """tokens, block0, block1, ... and logits of an input in the published form (zero images, band id 0 = padding)."""
     num_sequences = images_BLHW.shape[0]
-    images_GFPHW = images_BLHW.unflatten(1, (-1, FRAMES_PER_TOKEN)).flatten(0, 1)[:, :, None]
-    bands_GF = bands_BL.unflatten(1, (-1, FRAMES_PER_TOKEN)).flatten(0, 1)
-    tokens_BTD = network.encode_images(images_GFPHW, bands_GF).unflatten(0, (num_sequences, -1))
+    images_GFPHW = torch.unflatten(images_BLHW, 1, (-1, FRAMES_PER_TOKEN)).flatten(0, 1)[:, :, None]
+    bands_GF = torch.unflatten(bands_BL, 1, (-1, FRAMES_PER_TOKEN)).flatten(0, 1)
+    tokens_BTD = torch.unflatten(network.encode_images(images_GFPHW, bands_GF), 0, (num_sequences, -1))
     maps = network.place_tokens(tokens_BTD)
     stages = {"tokens": tokens_BTD.view_as(maps)}
     for index, block in enumerate(network.blocks):

@@ -1,0 +1,188 @@
+"""ConvEntion, corrected: the same idea with masks, times, a real attention and a tenth of the work.
+
+A token is the frames of one site night, split at three. Letters as in ``model.batch``; Q quarters of a map.
+
+Per frame: arcsinh planes and their masks, three 2D convolutions, scaled and shifted by what the frame's scalars and
+its band say. Per token: one convolution over space and slots, one over space, normalised over the token: 64 maps of
+4 x 4. That much is cached. The head adds the token's time (days before the newest frame), two blocks of attention
+over tokens and the poolings; a second stream reads the frames' scalars as a light curve.
+
+Attention is a scaled dot product over each quarter of the map (2 x 2 pixels, so the logit is smoothed over them),
+with a bias from the time gap. Padding is masked everywhere, so it changes nothing. Each correction has a switch in
+``ConventionConfig``, for the ablation.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.batch import TokenGroup, TokenInputs, make_group
+from model.convention_config import MAX_FRAMES_PER_TOKEN, ConventionConfig
+from model.convention_head import AttentionBlock, TimeGaps, time_features
+from model.layers import TimeConv, fold_batch_norm
+from model.light_curve import LightCurveStream, masked_mean_max
+from model.network import Network, NetworkOutput
+from model.preprocess import NUM_SCALARS, arcsinh_planes, frame_scalars, frames_of_bands, plane_indices
+from schemas.bands import NUM_BAND_IDS, PADDING_BAND_ID
+from schemas.sequence import PLANES, StampSequence
+
+MAP_SIZE = 4
+NUM_PIXELS = MAP_SIZE * MAP_SIZE
+_SLOT_SIZE = NUM_SCALARS + 1  # the scalars and the band id, 0 in an empty slot
+
+
+class FrameStem(nn.Module):
+    """Frames [N, C, 32, 32] with their scalars [N, S] and band ids [N] to maps [N, C, 8, 8]; zeros for padding."""
+
+    def __init__(self, config: ConventionConfig) -> None:
+        super().__init__()
+        first, second, third = config.stem_channels
+        num_planes = len(config.planes) * (2 if config.masks else 1)
+        self.use_scalars = config.scalars
+        self.conv1 = nn.Conv2d(num_planes, first, 5, stride=2, padding=2)
+        self.norm1: nn.Module = nn.BatchNorm2d(first)
+        self.conv2 = nn.Conv2d(first, second, 3, stride=2, padding=1)
+        self.norm2: nn.Module = nn.BatchNorm2d(second)
+        self.conv3 = nn.Conv2d(second, third, 3, padding=1)
+        self.norm3: nn.Module = nn.BatchNorm2d(third)
+        self.scalars1 = nn.Linear(NUM_BAND_IDS + (NUM_SCALARS if config.scalars else 0), 64)
+        self.scalars2 = nn.Linear(64, 2 * third)
+
+    def forward(self, planes_NCHW: Tensor, scalars_NS: Tensor, band_N: Tensor) -> Tensor:
+        """One frame is one row: no row depends on another in eval mode."""
+        maps = planes_NCHW.contiguous(memory_format=torch.channels_last)
+        maps = self.norm1(self.conv1(maps)).relu_()
+        maps = self.norm2(self.conv2(maps)).relu_()
+        maps = self.norm3(self.conv3(maps))
+        facts = functional.one_hot(band_N, NUM_BAND_IDS).to(maps.dtype)
+        if self.use_scalars:
+            facts = torch.cat([facts, scalars_NS], dim=1)
+        condition = self.scalars2(self.scalars1(facts).relu())
+        condition = condition.masked_fill((band_N == PADDING_BAND_ID)[:, None], 0.0)
+        scale, shift = condition[:, :, None, None].chunk(2, dim=1)
+        present = (band_N != PADDING_BAND_ID).to(maps.dtype)[:, None, None, None]
+        return torch.addcmul(shift, maps, scale + present).relu_()
+
+
+class TokenFusion(nn.Module):
+    """Maps of a token's slots [G, F, C, 8, 8] to [G, X, C], X pixels of a 4 x 4 map, normalised over each token."""
+
+    def __init__(self, config: ConventionConfig) -> None:
+        super().__init__()
+        self.fuse = TimeConv(config.stem_channels[-1], config.fused_channels, size=3, taps=MAX_FRAMES_PER_TOKEN)
+        self.norm: nn.Module = nn.BatchNorm2d(config.fused_channels)
+        self.mix = nn.Conv2d(config.fused_channels, config.token_channels, 3, padding=1)
+        self.token_norm = nn.GroupNorm(1, config.token_channels)
+
+    def forward(self, maps_GFCHW: Tensor) -> Tensor:
+        """A slot left out is a slot of zeros."""
+        num_slots = maps_GFCHW.shape[1]
+        weight = self.fuse.weight[:num_slots].permute(1, 0, 2, 3, 4).flatten(1, 2)
+        stacked = maps_GFCHW.flatten(1, 2).contiguous(memory_format=torch.channels_last)
+        fused = functional.conv2d(stacked, weight, self.fuse.bias, stride=2, padding=1)
+        maps: Tensor = self.token_norm(self.mix(self.norm(fused).relu_()))
+        return maps.flatten(2).transpose(1, 2)
+
+
+class Convention(Network):
+    """The corrected network; see the module's docstring. Any number of frames and tokens."""
+
+    name = "convention"
+
+    def __init__(self, config: ConventionConfig) -> None:
+        super().__init__()
+        self.config = config
+        channels = config.token_channels
+        self.map_values = NUM_PIXELS * channels
+        self.token_size = self.map_values + MAX_FRAMES_PER_TOKEN * _SLOT_SIZE
+        self.pooled_size = config.pooled_size
+        self.stem = FrameStem(config)
+        self.fusion = TokenFusion(config)
+        self.time = nn.Linear(time_features(torch.zeros(1), config.time).shape[-1], channels) if config.time else None
+        self.gaps = TimeGaps(config) if config.time == "days" and config.attention == "pairwise" else None
+        self.blocks = nn.ModuleList(AttentionBlock(config) for _ in range(config.num_blocks))
+        self.pool = nn.Linear(2 * channels, 32)
+        self.light_curve = LightCurveStream() if config.light_curve else None
+        num_features = NUM_PIXELS * 32 + (self.light_curve.num_features if self.light_curve else 0)
+        self.hidden = nn.Linear(num_features, config.pooled_size)
+        self.output = nn.Linear(config.pooled_size, config.num_classes)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def group_frames(self, sequence: StampSequence) -> list[TokenGroup]:
+        """The frames of each site night, split at three, each with its slots filled."""
+        groups: list[list[int]] = []
+        for frame in frames_of_bands(sequence, self.config.bands):
+            night = sequence.night_L[frame]
+            same_night = bool(groups) and sequence.night_L[groups[-1][-1]] == night
+            if same_night and len(groups[-1]) < MAX_FRAMES_PER_TOKEN:
+                groups[-1].append(frame)
+            else:
+                groups.append([frame])
+        return [
+            make_group(sequence, group, [self._reference(sequence, frame) for frame in group]) for group in groups
+        ]
+
+    def _reference(self, sequence: StampSequence, frame: int) -> list[int]:
+        """The frames whose mean makes the difference plane: the earlier ones of the band, none where the survey's is
+        used."""
+        source = self.config.difference
+        has_own = source == "auto" and bool(sequence.valid_LPHW[frame, PLANES.index("difference")].any())
+        if source in ("survey", "none") or has_own:
+            return []
+        return [earlier for earlier in range(frame) if sequence.band_L[earlier] == sequence.band_L[frame]]
+
+    def encode_tokens(self, inputs: TokenInputs, *, packed: bool = False) -> Tensor:
+        """tokens_GD: the token's maps, then each slot's scalars and band id."""
+        num_tokens, num_slots = inputs.band_GF.shape
+        scalars_GFS = frame_scalars(inputs)
+        rows = inputs.frame_valid_GF.flatten()
+        flat = [inputs.flux_GFPHW, inputs.valid_GFPHW, inputs.noise_GFP, scalars_GFS, inputs.band_GF]
+        flux, valid, noise, scalars_NS, band_N = (tensor.flatten(0, 1) for tensor in flat)
+        if packed:
+            flux, valid, noise, scalars_NS, band_N = (t[rows] for t in (flux, valid, noise, scalars_NS, band_N))
+        maps_NCHW = self.stem(self._planes(flux, valid, noise), scalars_NS, band_N)
+        if packed:
+            placed = maps_NCHW.new_zeros((rows.shape[0], *maps_NCHW.shape[1:]))
+            placed[rows] = maps_NCHW
+            maps_NCHW = placed
+        tokens_GXC = self.fusion(torch.unflatten(maps_NCHW, 0, (num_tokens, num_slots)))
+        slots_GFS = torch.cat([scalars_GFS, inputs.band_GF[..., None].to(scalars_GFS.dtype)], dim=-1)
+        slots_GFS = functional.pad(slots_GFS, (0, 0, 0, MAX_FRAMES_PER_TOKEN - num_slots))
+        return torch.cat([tokens_GXC.flatten(1), slots_GFS.flatten(1)], dim=1)
+
+    def _planes(self, flux_NPHW: Tensor, valid_NPHW: Tensor, noise_NP: Tensor) -> Tensor:
+        chosen = plane_indices(self.config.planes)
+        valid = valid_NPHW[:, chosen]
+        planes = arcsinh_planes(flux_NPHW[:, chosen], valid, noise_NP[:, chosen])
+        return torch.cat([planes, valid.to(planes.dtype)], dim=1) if self.config.masks else planes
+
+    def classify_tokens(self, tokens_BTD: Tensor, mask_BT: Tensor, days_BT: Tensor) -> NetworkOutput:
+        """Time, attention, poolings. Without ``masks`` in the config padding counts as tokens of zeros."""
+        seen_BT = mask_BT if self.config.masks else torch.ones_like(mask_BT)
+        maps_BTXC = torch.unflatten(tokens_BTD[..., : self.map_values], 2, (NUM_PIXELS, -1))
+        if self.time is not None:
+            maps_BTXC = maps_BTXC + self.time(time_features(days_BT, self.config.time))[:, :, None]
+        bias = self.gaps(days_BT) if self.gaps is not None else [None] * len(self.blocks)
+        for block, gap_bias in zip(self.blocks, bias, strict=True):
+            maps_BTXC = block(maps_BTXC, seen_BT, gap_bias)
+        pooled_BXC = masked_mean_max(maps_BTXC, seen_BT[..., None, None], dim=1)
+        features = self.pool(pooled_BXC).flatten(1)
+        if self.light_curve is not None:
+            slots_BTFS = torch.unflatten(tokens_BTD[..., self.map_values :], 2, (MAX_FRAMES_PER_TOKEN, -1))
+            features = torch.cat([features, self.light_curve(slots_BTFS, mask_BT, days_BT)], dim=1)
+        hidden_BF = self.hidden(self.dropout(features)).relu()
+        return NetworkOutput(self.output(self.dropout(hidden_BF)), hidden_BF)
+
+    def fuse(self) -> None:
+        """Fold the batch normalisations into the convolutions; keep 2D weights channels last."""
+        self.eval()
+        for module, pairs in ((self.stem, ("1", "2", "3")), (self.fusion, ("",))):
+            for pair in pairs:
+                norm = getattr(module, f"norm{pair}")
+                conv = getattr(module, f"conv{pair}" if pair else "fuse")
+                if isinstance(norm, nn.BatchNorm2d):
+                    setattr(module, f"norm{pair}", fold_batch_norm(conv, norm))
+        for conv in (self.stem.conv1, self.stem.conv2, self.stem.conv3):
+            conv.weight.data = conv.weight.data.contiguous(memory_format=torch.channels_last)
