@@ -13,7 +13,7 @@ from broker_plugin.evaluation.table import NO_TRUTH, OUTSIDE, STATUSES, RecordTa
 from schemas.classification import Status
 
 LATENCY_PERCENTILES: Final = (50, 90, 99, 100)
-HISTOGRAM_BINS: Final = 40
+HISTOGRAM_BINS: Final = 24
 
 
 def novelty_report(table: RecordTable) -> dict[str, Any]:

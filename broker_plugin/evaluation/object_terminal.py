@@ -1,0 +1,115 @@
+"""One object in a terminal: stamps in half blocks, the light curve beneath them, probabilities over time."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from broker_plugin.evaluation.object_view import BAND_COLORS, CLASS_COLORS, ObjectView
+from broker_plugin.evaluation.sequence_image import sequence_grid
+from schemas.bands import BANDS
+from schemas.classification import CLASS_NAMES
+from schemas.observation import STAMP_SIZE
+from schemas.sequence import GridView, StampSequence
+
+# Characters across a stamp; a character is two pixels high.
+STAMP_COLUMNS: Final = 8
+LABEL_COLUMNS: Final = 3
+LEVELS: Final = "▁▂▃▄▅▆▇█"
+MAX_RECORDS: Final = 16
+BAR_COLUMNS: Final = 12
+
+
+def render_object(view: ObjectView, *, plane: str, width: int) -> RenderableType:
+    """What ``show`` prints; the newest nights that fit ``width`` characters, and the newest MAX_RECORDS records."""
+    last = view.records[-1].classification
+    head = f"{view.survey} {view.object_id}  {last.predicted_class or last.status.value}, {last.num_frames} frames"
+    parts: list[RenderableType] = [Text(head, style="bold")]
+    if view.sequence is not None and len(view.sequence):
+        parts += _stamps_and_curve(view.sequence, plane, width, view.first_mjd)
+    else:
+        parts.append(Text("no stamps of this object were kept: no picture", style="dim"))
+    return Group(*parts, _probabilities(view))
+
+
+def print_object(view: ObjectView, *, plane: str) -> None:
+    """Print to standard output, at its width."""
+    console = Console(highlight=False)
+    console.print(render_object(view, plane=plane, width=console.width))
+
+
+def _stamps_and_curve(sequence: StampSequence, plane: str, width: int, first_mjd: float) -> list[RenderableType]:
+    grid, picture = sequence_grid(sequence, plane)
+    num_nights = len(grid.mjd_T)
+    shown = max(1, min(num_nights, (width - LABEL_COLUMNS) // STAMP_COLUMNS))
+    small = _shrink(picture)[:, -shown * STAMP_COLUMNS :]
+    lines: list[RenderableType] = []
+    for row, band in enumerate(grid.bands):
+        lines += _half_blocks(small[row * STAMP_COLUMNS : (row + 1) * STAMP_COLUMNS], band)
+    lines += _light_curve(sequence, grid, shown)
+    days = "".join(f"{mjd - first_mjd:<{STAMP_COLUMNS}.1f}" for mjd in grid.mjd_T[-shown:])
+    lines.append(Text(f"{'':{LABEL_COLUMNS}}{days.rstrip()}", style="dim", no_wrap=True))
+    left_out = f", the newest {shown} of {num_nights} nights" if shown < num_nights else ""
+    lines.append(
+        Text(f"{plane}; days since first detection{left_out}; black: not observed, red: masked", style="dim")
+    )
+    return lines
+
+
+def _shrink(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Mean over blocks, so that a stamp is STAMP_COLUMNS pixels a side."""
+    block = STAMP_SIZE // STAMP_COLUMNS
+    rows, columns, _ = picture.shape
+    blocks = picture.reshape(rows // block, block, columns // block, block, 3)
+    return np.asarray(blocks.mean(axis=(1, 3)).round()).astype(np.uint8)
+
+
+def _half_blocks(pixels: NDArray[np.uint8], band: str) -> list[Text]:
+    lines = []
+    for row in range(0, len(pixels), 2):
+        label = f" {band} " if row == STAMP_COLUMNS // 4 * 2 else " " * LABEL_COLUMNS
+        line = Text(label, style=f"bold {BAND_COLORS[band]}", no_wrap=True)
+        for upper, lower in zip(pixels[row].tolist(), pixels[row + 1].tolist(), strict=True):
+            line.append("▀", style="rgb({},{},{}) on rgb({},{},{})".format(*upper, *lower))
+        lines.append(line)
+    return lines
+
+
+def _light_curve(sequence: StampSequence, grid: GridView, shown: int) -> list[Text]:
+    """Difference flux of each band and night as a bar, all on one scale from the faintest to the brightest."""
+    nights = np.unique(sequence.night_L)
+    known = np.isfinite(sequence.diff_flux_njy_L)
+    if not known.any():
+        return []
+    low, high = (float(f(sequence.diff_flux_njy_L[known])) for f in (np.min, np.max))
+    lines = []
+    for band in grid.bands:
+        of_band = known & (sequence.band_L == BANDS.index(band) + 1)
+        if not of_band.any():
+            continue
+        line = Text(f" {band} ", style=BAND_COLORS[band], no_wrap=True)
+        for night in nights[-shown:]:
+            flux = sequence.diff_flux_njy_L[of_band & (sequence.night_L == night)]
+            level = int((flux[-1] - low) / max(high - low, 1e-9) * (len(LEVELS) - 1)) if flux.size else -1
+            line.append(f"{LEVELS[level] * 2 if level >= 0 else '':^{STAMP_COLUMNS}}")
+        lines.append(line)
+    lines.append(Text(f"   flux {low / 1000:.1f} to {high / 1000:.1f} µJy", style="dim"))
+    return lines
+
+
+def _probabilities(view: ObjectView) -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for column in ("day", "frames", "status"):
+        table.add_column(column, justify="right" if column != "status" else "left", no_wrap=True)
+    for name in CLASS_NAMES:
+        table.add_column(name, style=CLASS_COLORS[name], no_wrap=True)
+    for day, record in view.scored()[-MAX_RECORDS:]:
+        said = record.classification
+        bars = [f"{'█' * round(p * BAR_COLUMNS):<{BAR_COLUMNS}}{p:5.2f}" for p in said.probabilities or ()]
+        table.add_row(f"{day:.1f}", str(said.num_frames), said.status.value, *bars)
+    return table

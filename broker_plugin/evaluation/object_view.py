@@ -1,0 +1,141 @@
+"""One object as ``show`` presents it: its records and its sequence, and both as a PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from broker_plugin.evaluation.record_files import read_records
+from broker_plugin.evaluation.records import DeliveredRecord
+from broker_plugin.evaluation.sequence_image import sequence_grid
+from broker_plugin.evaluation.stamp_archive import has_stamps, load_sequences
+from schemas.bands import BANDS
+from schemas.classification import CLASS_NAMES, Status
+from schemas.errors import EvaluationError
+from schemas.observation import STAMP_SIZE
+from schemas.sequence import StampSequence
+
+# Okabe and Ito's colours for the classes (distinct to colour-blind readers), the survey's habit for bands.
+CLASS_COLORS: Final = dict(zip(CLASS_NAMES, ("#0072b2", "#d55e00", "#b8579b", "#009e73"), strict=True))
+BAND_COLORS: Final = dict(zip(BANDS, ("#7b52c7", "#2a9d55", "#d1495b", "#c98a16", "#8c564b", "#5b6776"), strict=True))
+MAX_TICKS: Final = 12
+INCHES_A_NIGHT, MIN_WIDTH, MAX_WIDTH = 0.42, 8.0, 30.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ObjectView:
+    """records: in delivery order; sequence: None where no stamps were kept."""
+
+    survey: str
+    object_id: str
+    records: tuple[DeliveredRecord, ...]
+    sequence: StampSequence | None
+
+    @property
+    def first_mjd(self) -> float:
+        """Zero of the time axes: the earliest frame of records and sequence."""
+        times = [r.classification.first_mjd for r in self.records if r.classification.first_mjd is not None]
+        times += [record.delivery.trigger_mjd for record in self.records]
+        if self.sequence is not None and len(self.sequence):
+            times.append(float(self.sequence.mjd_L[0]))
+        return min(times)
+
+    def scored(self) -> list[tuple[float, DeliveredRecord]]:
+        """(days since the first detection, record) of the records with probabilities, in time order."""
+        rows = [
+            ((r.classification.last_mjd or r.delivery.trigger_mjd) - self.first_mjd, r)
+            for r in self.records
+            if r.classification.probabilities is not None
+        ]
+        return sorted(rows, key=lambda row: row[0])
+
+
+def load_object(name: str, records: Path, stamps: Path | None) -> ObjectView:
+    """The object ``name`` (object id, or ``survey:object id``) of record files, with its sequence where stamps are.
+
+    stamps: default the records' folder. EvaluationError when no record is of it, or records of two surveys are.
+    """
+    found = [
+        record
+        for record in read_records(records)
+        if name
+        in (record.classification.object_id, f"{record.classification.survey}:{record.classification.object_id}")
+    ]
+    surveys = sorted({record.classification.survey for record in found})
+    if not found:
+        raise EvaluationError(f"{records}: no record of object {name}")
+    if len(surveys) > 1:
+        raise EvaluationError(f"object {name} is of {' and '.join(surveys)}: say which, as {surveys[0]}:{name}")
+    object_id = found[0].classification.object_id
+    place = stamps or (records if has_stamps(records) else None)
+    sequence = load_sequences(place, [(surveys[0], object_id)])(surveys[0], object_id) if place else None
+    return ObjectView(surveys[0], object_id, tuple(found), sequence)
+
+
+def write_png(view: ObjectView, path: Path, *, plane: str = "science") -> None:
+    """The sequence (where there is one), the light curve and the probabilities over time, one below the other."""
+    from matplotlib.figure import Figure
+
+    sequence = view.sequence if view.sequence is not None and len(view.sequence) else None
+    num_nights = sequence.num_nights if sequence else 0
+    width = min(max(MIN_WIDTH, num_nights * INCHES_A_NIGHT + 1.5), MAX_WIDTH)
+    heights = [0.5 + 5 * width / max(num_nights, 12), 2.4, 2.4] if sequence else [2.8]
+    figure = Figure(figsize=(width, sum(heights) + 0.6), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(len(heights), 1, height_ratios=heights))
+    last = view.records[-1].classification
+    figure.suptitle(f"{view.survey} {view.object_id}: {last.predicted_class or last.status.value}, {plane} stamps")
+    if sequence:
+        _draw_stamps(axes[0], sequence, plane, view.first_mjd)
+        _draw_light_curve(axes[1], sequence, view.first_mjd)
+        axes[2].sharex(axes[1])
+    _draw_probabilities(axes[-1], view)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, format="png", dpi=110)
+
+
+def _draw_stamps(axes: Any, sequence: StampSequence, plane: str, first_mjd: float) -> None:
+    grid, picture = sequence_grid(sequence, plane)
+    axes.imshow(picture, interpolation="nearest", aspect="equal")
+    middle = STAMP_SIZE / 2 - 0.5
+    axes.set_yticks([middle + STAMP_SIZE * row for row in range(len(grid.bands))], grid.bands)
+    nights = _spread(len(grid.mjd_T))
+    axes.set_xticks([middle + STAMP_SIZE * n for n in nights], [f"{grid.mjd_T[n] - first_mjd:.0f}" for n in nights])
+    axes.set_xlabel("day of the night (black: not observed, dark red: masked)")
+
+
+def _spread(count: int) -> Sequence[int]:
+    return np.unique(np.linspace(0, count - 1, min(count, MAX_TICKS)).round().astype(int)).tolist()
+
+
+def _draw_light_curve(axes: Any, sequence: StampSequence, first_mjd: float) -> None:
+    for identifier, band in enumerate(BANDS, start=1):
+        chosen = (sequence.band_L == identifier) & np.isfinite(sequence.diff_flux_njy_L)
+        if chosen.any():
+            days = sequence.mjd_L[chosen] - first_mjd
+            flux, error = (v[chosen] / 1000.0 for v in (sequence.diff_flux_njy_L, sequence.diff_flux_err_njy_L))
+            known = np.where(np.isfinite(error), error, 0.0)
+            axes.errorbar(days, flux, yerr=known, fmt="o", ms=4, color=BAND_COLORS[band], label=band)
+    axes.set_ylabel("difference flux (µJy)")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="best", ncols=len(BANDS))
+
+
+def _draw_probabilities(axes: Any, view: ObjectView) -> None:
+    scored = view.scored()
+    days = [day for day, _ in scored]
+    abstained = [record.classification.status is Status.ABSTAINED for _, record in scored]
+    for k, name in enumerate(CLASS_NAMES):
+        values = [(record.classification.probabilities or ())[k] for _, record in scored]
+        axes.plot(days, values, color=CLASS_COLORS[name], label=name)
+        for hollow in (False, True):
+            points = [(d, v) for d, v, a in zip(days, values, abstained, strict=True) if a is hollow]
+            face = "white" if hollow else CLASS_COLORS[name]
+            axes.plot(*zip(*points, strict=True), "o", ms=4, mfc=face, mec=CLASS_COLORS[name]) if points else None
+    axes.set_ylim(0, 1.02)
+    axes.set_ylabel("probability")
+    axes.set_xlabel("days since first detection (hollow: abstained)")
+    axes.legend(loc="best", ncols=len(CLASS_NAMES))

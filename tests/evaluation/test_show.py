@@ -1,0 +1,97 @@
+"""The show verb: terminal view and PNG."""
+
+from __future__ import annotations
+
+import io
+import os
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from broker_plugin.cli import main
+from broker_plugin.evaluation.object_terminal import render_object
+from broker_plugin.evaluation.object_view import load_object
+from broker_plugin.evaluation.record_files import open_rows, part_path
+from broker_plugin.evaluation.sequence_image import DARKEST, MASKED_RGB, png_bytes, sequence_grid
+from schemas.observation import STAMP_SIZE
+from tests.evaluation.stamps import write_stamps
+from tests.evaluation.support import random_records
+
+SHOTS = os.environ.get("REPORT_SCREENSHOTS")
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten objects with stamps."""
+    folder = tmp_path_factory.mktemp("archive")
+    records, _ = random_records(10, 5, num_epochs=14)
+    with open_rows(part_path(folder, "records", 0, ".jsonl")) as writer:
+        for record in records:
+            writer.write(record.to_row())
+    write_stamps(folder, records)
+    return folder
+
+
+def test_picture_colours_say_what_is_missing(archive: Path) -> None:
+    """A band without a frame that night is black, a masked pixel dark red, an observed one gray and never black."""
+    sequence = load_object("obj0001", archive, None).sequence
+    assert sequence is not None
+    grid, picture = sequence_grid(sequence, "science")
+    assert picture.shape == (5 * STAMP_SIZE, len(grid.mjd_T) * STAMP_SIZE, 3)
+    for night in range(len(grid.mjd_T)):
+        for row in range(len(grid.bands)):
+            place = np.s_[row * STAMP_SIZE : (row + 1) * STAMP_SIZE, night * STAMP_SIZE : (night + 1) * STAMP_SIZE]
+            stamp, valid = picture[place], grid.valid_TBHW[night, row]
+            if not grid.observed_TB[night, row]:
+                assert not stamp.any()
+                continue
+            assert (stamp[~valid] == MASKED_RGB).all()
+            assert (stamp[valid] >= DARKEST).all()
+            assert (stamp[valid].max(axis=1) == stamp[valid].min(axis=1)).all()
+
+
+def test_png_is_read_by_another_reader(tmp_path: Path) -> None:
+    """matplotlib reads our PNG bytes back bit for bit."""
+    from matplotlib import image
+
+    rgb = np.random.default_rng(0).integers(0, 256, (7, 5, 3), dtype=np.uint8)
+    (tmp_path / "a.png").write_bytes(png_bytes(rgb))
+    np.testing.assert_array_equal((image.imread(tmp_path / "a.png")[..., :3] * 255).round(), rgb)
+    assert zlib.crc32(png_bytes(rgb)) == zlib.crc32(png_bytes(rgb))
+
+
+@pytest.mark.parametrize("width", [60, 140])
+def test_terminal_view_fits(archive: Path, width: int) -> None:
+    """No line is longer than the terminal; every observed band and class is named; left-out nights are said."""
+    view = load_object("ztf:obj0004", archive, None)
+    assert view.sequence is not None
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system="truecolor", record=True)
+    console.print(render_object(view, plane="difference", width=width))
+    text = console.export_text(clear=False)
+    assert max(map(len, text.splitlines())) <= width
+    assert "obj0004" in text
+    assert "AGN" in text
+    assert "µJy" in text
+    assert (f"of {view.sequence.num_nights} nights" in text) == (view.sequence.num_nights * 8 + 3 > width)
+    if SHOTS:
+        console.save_svg(str(Path(SHOTS) / f"terminal-{width}.svg"), title="show")
+
+
+def test_show_writes_a_png(archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``--png`` writes a picture whether or not stamps are there; without stamps it says so."""
+    png = Path(SHOTS or tmp_path) / "object.png"
+    assert main(["show", "obj0003", "--records", str(archive), "--png", str(png)]) == 0
+    assert png.read_bytes().startswith(b"\x89PNG")
+    bare = tmp_path / "bare.png"
+    assert main(["show", "obj0003", "--records", str(next(archive.glob("records*"))), "--png", str(bare)]) == 0
+    assert "no stamps of this object were kept" in capsys.readouterr().out
+    assert bare.stat().st_size < png.stat().st_size
+
+
+def test_unknown_object_is_one_line(archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An object without a record: status 1, one line."""
+    assert main(["show", "nobody", "--records", str(archive)]) == 1
+    assert "no record of object nobody" in capsys.readouterr().err
