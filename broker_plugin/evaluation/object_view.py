@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -107,8 +106,9 @@ def _draw_stamps(axes: Any, sequence: StampSequence, plane: str, first_mjd: floa
     axes.set_xlabel("day of the night (black: not observed, dark red: masked)")
 
 
-def _spread(count: int) -> Sequence[int]:
-    return np.unique(np.linspace(0, count - 1, min(count, MAX_TICKS)).round().astype(int)).tolist()
+def _spread(count: int) -> list[int]:
+    """At most MAX_TICKS of the numbers below ``count``, evenly spread."""
+    return sorted({round(place) for place in np.linspace(0, count - 1, min(count, MAX_TICKS)).tolist()})
 
 
 def _draw_light_curve(axes: Any, sequence: StampSequence, first_mjd: float) -> None:

@@ -83,6 +83,8 @@ function selectSlice(axis, index) {
   byId("slice").scrollIntoView();
 }
 
+// at first only the most probable class: few objects a bin make five lines a thicket; a legend entry brings one back
+const calibrationHidden = new Set(CLASSES);
 function drawSlice(slice, name) {
   byId("slice-name").textContent = `${name} (${slice.num_objects} objects)`;
   const head = element("tr", {}, element("th"), ...CLASSES.map((label) => element("th", {}, label)));
@@ -103,7 +105,7 @@ function drawSlice(slice, name) {
   plot(byId("pr"), { series: curves("pr"), xLabel: "recall", yLabel: "precision", xRange: [0, 1], yRange: [0, 1.02] });
   const reliability = (label, color, bins) => ({ name: label, color, x: bins.map((bin) => bin.probability), y: bins.map((bin) => bin.frequency), text: bins.map((bin) => `said ${number(bin.probability)}, true ${number(bin.frequency)}\n${bin.count} objects`), points: true });
   const perClass = CLASSES.map((label) => reliability(label, CLASS_COLORS[label], slice.classes[label].calibration));
-  plot(byId("calibration"), { series: [reliability("most probable", "#7a8796", slice.calibration), ...perClass], xLabel: "probability said", yLabel: "share true", xRange: [0, 1], yRange: [0, 1.02], diagonal: true });
+  plot(byId("calibration"), { series: [reliability("most probable", "#7a8796", slice.calibration), ...perClass], xLabel: "probability said", yLabel: "share true", xRange: [0, 1], yRange: [0, 1.02], diagonal: true, hidden: calibrationHidden });
   const trade = slice.abstention;
   plot(byId("abstention"), { series: [{ name: "answered above a confidence", color: "#1f6fd0", x: trade.coverage, y: trade.accuracy, text: trade.coverage.map((share, i) => `answers ${number(100 * share, 1)} %, accuracy ${number(trade.accuracy[i])}\nfrom confidence ${number(trade.threshold[i])}`) },
     ...(slice.answered.accuracy === null ? [] : [{ name: "the ensemble's own rule", color: "#d55e00", x: [slice.answered.coverage], y: [slice.answered.accuracy], points: "only" }])], xLabel: "share answered", yLabel: "accuracy", xRange: [0, 1.02] });
