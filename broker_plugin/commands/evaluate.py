@@ -91,7 +91,8 @@ def _print_summary(evaluation: dict[str, Any], comparison: dict[str, Any] | None
 
     console = Console()
     overall, counts = evaluation["overall"], evaluation["counts"]
-    table = Table(title=f"{overall['num_objects']} objects with a truth, last record of each")
+    console.print(f"{overall['num_objects']} scored objects with a truth, last record of each")
+    table = Table()
     for column in ("metric", "value", "95% by object", *(["challenger", "difference, 95%"] if comparison else [])):
         table.add_column(column)
     for name in ("accuracy", "macro_f1", "log_loss", "brier", "ece"):
