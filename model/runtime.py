@@ -117,8 +117,9 @@ class Runtime:
         results: list[tuple[FloatArray, FloatArray] | None] = [None] * len(plans)
         for bucket in sorted({plan.bucket for plan in plans}):
             rows = [row for row, plan in enumerate(plans) if plan.bucket == bucket]
+            num_slots = len(plans[rows[0]].groups[0].slots)
             size = self._places.chunk_size(
-                ("classify", bucket), SEQUENCES_PER_CHUNK, partial(self._sequence_places_agree, bucket)
+                ("classify", bucket), SEQUENCES_PER_CHUNK, partial(self._sequence_places_agree, bucket, num_slots)
             )
             for chunk in _chunks(rows, size):
                 answers = self._classify_chunk([plans[row] for row in chunk], tokens, bucket, size)
@@ -225,11 +226,12 @@ class Runtime:
     def _token_places_agree(self, num_slots: int, size: int) -> bool:
         return rows_agree(lambda rows: self._encode(*rows), _tensors(sample_inputs(size, num_slots)))
 
-    def _sequence_places_agree(self, bucket: int, size: int) -> bool:
+    def _sequence_places_agree(self, bucket: int, num_slots: int, size: int) -> bool:
         random = torch.Generator().manual_seed(20230401)
-        shape = (size, bucket, self.ensemble.num_members, self.ensemble.network.token_size)
-        days_BT = torch.rand(shape[:2], generator=random).sort(descending=True).values * 100.0
-        rows = (torch.randn(shape, generator=random), torch.ones(shape[:2], dtype=torch.bool), days_BT)
+        (tokens_GKD,) = self._encode(*_tensors(sample_inputs(TOKENS_PER_CHUNK, num_slots)))
+        chosen_BT = torch.randint(TOKENS_PER_CHUNK, (size, bucket), generator=random)
+        days_BT = torch.rand((size, bucket), generator=random).sort(descending=True).values * 100.0
+        rows = (tokens_GKD.cpu()[chosen_BT], torch.ones((size, bucket), dtype=torch.bool), days_BT)
 
         def call(rows: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             tokens_BTKD, mask_BT, days_BT = rows
