@@ -22,6 +22,7 @@ WRONG_USAGE: Final = 2
 # verb -> (module under broker_plugin.commands, one line for the overview)
 VERBS: Final[dict[str, tuple[str, str]]] = {
     "check-config": ("check_config", "validate the settings and print them, without a network"),
+    "networks": ("networks", "list the networks, their sizes and what they cost"),
     "bundle": ("bundle", "list, inspect, verify or promote model bundles"),
     "evaluate": ("evaluate", "compare classifications with a truth table, write JSON and an HTML report"),
     "show": ("show", "an object's sequence, light curve and probabilities, in the terminal and as PNG"),

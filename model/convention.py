@@ -24,7 +24,7 @@ from model.convention_head import AttentionBlock, TimeGaps, time_features
 from model.layers import TimeConv, fold_batch_norm
 from model.light_curve import LightCurveStream, masked_mean_max
 from model.network import Network, NetworkOutput
-from model.preprocess import NUM_SCALARS, arcsinh_planes, frame_scalars, frames_of_bands, plane_indices
+from model.preprocess import NUM_SCALARS, FrameFacts, frame_scalars, frames_of_bands, significance
 from schemas.bands import NUM_BAND_IDS, PADDING_BAND_ID
 from schemas.sequence import PLANES, StampSequence
 
@@ -67,7 +67,7 @@ class FrameStem(nn.Module):
 
 
 class TokenFusion(nn.Module):
-    """Maps of a token's slots [G, F, C, 8, 8] to [G, X, C], X pixels of a 4 x 4 map, normalised over each token."""
+    """Maps of all slots [F G, C, 8, 8] to [G, X, C], X pixels of a 4 x 4 map, normalised over each token."""
 
     def __init__(self, config: ConventionConfig) -> None:
         super().__init__()
@@ -76,14 +76,21 @@ class TokenFusion(nn.Module):
         self.mix = nn.Conv2d(config.fused_channels, config.token_channels, 3, padding=1)
         self.token_norm = nn.GroupNorm(1, config.token_channels)
 
-    def forward(self, maps_GFCHW: Tensor) -> Tensor:
-        """A slot left out is a slot of zeros."""
-        num_slots = maps_GFCHW.shape[1]
-        weight = self.fuse.weight[:num_slots].permute(1, 0, 2, 3, 4).flatten(1, 2)
-        stacked = maps_GFCHW.flatten(1, 2).contiguous(memory_format=torch.channels_last)
-        fused = functional.conv2d(stacked, weight, self.fuse.bias, stride=2, padding=1)
+    def forward(self, maps_NCHW: Tensor, num_tokens: int) -> Tensor:
+        """Rows slot by slot (f G + g), so that each slot is one run; a slot left out is a slot of zeros."""
+        fused: Tensor | None = None
+        for slot, rows in enumerate(maps_NCHW.split(num_tokens)):  # type: ignore[no-untyped-call]
+            bias = self.fuse.bias if slot == 0 else None
+            term = functional.conv2d(rows, self.fuse.weight[slot], bias, stride=2, padding=1)
+            fused = term if fused is None else fused + term
         maps: Tensor = self.token_norm(self.mix(self.norm(fused).relu_()))
         return maps.flatten(2).transpose(1, 2)
+
+
+def _scatter(values: Tensor, rows: Tensor, num_rows: int) -> Tensor:
+    """``values`` at ``rows`` of a tensor of zeros with ``num_rows`` rows."""
+    placed = values.new_zeros((num_rows, *values.shape[1:]))
+    return placed.index_copy(0, rows, values)
 
 
 class Convention(Network):
@@ -134,29 +141,33 @@ class Convention(Network):
         return [earlier for earlier in range(frame) if sequence.band_L[earlier] == sequence.band_L[frame]]
 
     def encode_tokens(self, inputs: TokenInputs, *, packed: bool = False) -> Tensor:
-        """tokens_GD: the token's maps, then each slot's scalars and band id."""
+        """tokens_GD: the token's maps, then each slot's scalars and band id. Frames go slot by slot: row f G + g."""
         num_tokens, num_slots = inputs.band_GF.shape
-        scalars_GFS = frame_scalars(inputs)
-        rows = inputs.frame_valid_GF.flatten()
-        flat = [inputs.flux_GFPHW, inputs.valid_GFPHW, inputs.noise_GFP, scalars_GFS, inputs.band_GF]
-        flux, valid, noise, scalars_NS, band_N = (tensor.flatten(0, 1) for tensor in flat)
-        if packed:
-            flux, valid, noise, scalars_NS, band_N = (t[rows] for t in (flux, valid, noise, scalars_NS, band_N))
-        maps_NCHW = self.stem(self._planes(flux, valid, noise), scalars_NS, band_N)
-        if packed:
-            placed = maps_NCHW.new_zeros((rows.shape[0], *maps_NCHW.shape[1:]))
-            placed[rows] = maps_NCHW
-            maps_NCHW = placed
-        tokens_GXC = self.fusion(torch.unflatten(maps_NCHW, 0, (num_tokens, num_slots)))
-        slots_GFS = torch.cat([scalars_GFS, inputs.band_GF[..., None].to(scalars_GFS.dtype)], dim=-1)
-        slots_GFS = functional.pad(slots_GFS, (0, 0, 0, MAX_FRAMES_PER_TOKEN - num_slots))
-        return torch.cat([tokens_GXC.flatten(1), slots_GFS.flatten(1)], dim=1)
+        fields = (inputs.flux_GFPHW, inputs.valid_GFPHW, inputs.noise_GFP)
+        flux, valid, noise = (field.transpose(0, 1).flatten(0, 1) for field in fields)
+        facts = FrameFacts(*(field.T.flatten() for field in (inputs.band_GF, inputs.days_GF, inputs.psf_GF)))
+        rows = inputs.frame_valid_GF.T.flatten().nonzero().squeeze(1) if packed else None
+        if rows is not None:
+            flux, valid, noise = flux[rows], valid[rows], noise[rows]
+            facts = FrameFacts(*(field[rows] for field in facts))
+        valid = valid.to(flux.dtype)
+        planes = significance(flux, valid, noise)
+        slots_NS = torch.cat(
+            [frame_scalars(planes, valid, noise, facts), facts.band_N[:, None].to(flux.dtype)], dim=1
+        )
+        maps_NCHW = self.stem(self._planes(planes, valid), slots_NS[:, :NUM_SCALARS], facts.band_N)
+        if rows is not None:
+            maps_NCHW = _scatter(maps_NCHW, rows, num_slots * num_tokens)
+            slots_NS = _scatter(slots_NS, rows, num_slots * num_tokens)
+        tokens_GXC = self.fusion(maps_NCHW, num_tokens)
+        slots_GS = slots_NS.view(num_slots, num_tokens, -1).transpose(0, 1).flatten(1)
+        slots_GS = functional.pad(slots_GS, (0, (MAX_FRAMES_PER_TOKEN - num_slots) * _SLOT_SIZE))
+        return torch.cat([tokens_GXC.flatten(1), slots_GS], dim=1)
 
-    def _planes(self, flux_NPHW: Tensor, valid_NPHW: Tensor, noise_NP: Tensor) -> Tensor:
-        chosen = plane_indices(self.config.planes)
-        valid = valid_NPHW[:, chosen]
-        planes = arcsinh_planes(flux_NPHW[:, chosen], valid, noise_NP[:, chosen])
-        return torch.cat([planes, valid.to(planes.dtype)], dim=1) if self.config.masks else planes
+    def _planes(self, significance_NPHW: Tensor, valid_NPHW: Tensor) -> Tensor:
+        count = len(self.config.planes)  # science comes first
+        planes = torch.asinh(significance_NPHW[:, :count])
+        return torch.cat([planes, valid_NPHW[:, :count]], dim=1) if self.config.masks else planes
 
     def classify_tokens(self, tokens_BTD: Tensor, mask_BT: Tensor, days_BT: Tensor) -> NetworkOutput:
         """Time, attention, poolings. Without ``masks`` in the config padding counts as tokens of zeros."""

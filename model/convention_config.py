@@ -38,6 +38,7 @@ class ConventionConfig:
     stem_channels: Sequence[int] = (32, 48, 64)
     fused_channels: int = 96
     token_channels: int = 64
+    mix_channels: int = 64
     num_blocks: int = 2
     pooled_size: int = 128
     dropout: float = 0.3

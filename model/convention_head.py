@@ -88,8 +88,8 @@ class AttentionBlock(nn.Module):
         if config.attention != "none":
             self.out = _zero_linear(channels, channels)
         self.mix_norm = TokenNorm(channels, config.norm)
-        self.mix1 = nn.Linear(channels, 2 * channels)
-        self.mix2 = _zero_linear(2 * channels, channels)
+        self.mix1 = nn.Linear(channels, config.mix_channels)
+        self.mix2 = _zero_linear(config.mix_channels, channels)
 
     def forward(self, maps_BTXC: Tensor, mask_BT: Tensor, gap_bias: Tensor | None) -> Tensor:
         """Same shape; what padding tokens become is never read by the others."""

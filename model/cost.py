@@ -45,11 +45,23 @@ def multiply_adds(network: Network, *, num_frames: int = 99, frames_per_night: i
 
     Counted on shapes alone (torch's meta device), so nothing is computed. The network itself is left as it is.
     """
+    return sum(_count(network, num_frames, frames_per_night))
+
+
+def encoder_multiply_adds(network: Network, *, frames_per_night: int = 3) -> int:
+    """Multiply-adds of one token of ``frames_per_night`` frames, the head left out."""
+    return _count(network, frames_per_night, frames_per_night)[0] // (network.fixed_tokens or 1)
+
+
+def _count(network: Network, num_frames: int, frames_per_night: int) -> tuple[int, int]:
+    """Multiply-adds of the encoder and of the head."""
     sequence = plain_sequence(tuple(network.config.bands), num_frames=num_frames, frames_per_night=frames_per_night)
     batch = collate(network, [sequence]).to("meta")
     shadow = deepcopy(network).to("meta").eval()
-    counter = FlopCounterMode(display=False)
-    with torch.inference_mode(), counter:
-        tokens_GD = shadow.encode_tokens(batch.inputs)
-        shadow.classify_tokens(tokens_GD[None], batch.mask_BT, batch.days_BT)
-    return int(counter.get_total_flops()) // 2
+    encoder, head = FlopCounterMode(display=False), FlopCounterMode(display=False)
+    with torch.inference_mode():
+        with encoder:
+            tokens_GD = shadow.encode_tokens(batch.inputs)
+        with head:
+            shadow.classify_tokens(tokens_GD[None], batch.mask_BT, batch.days_BT)
+    return int(encoder.get_total_flops()) // 2, int(head.get_total_flops()) // 2

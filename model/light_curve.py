@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.preprocess import APERTURE_SIGMAS_PX, NUM_SCALARS, SCALARS_PER_PLANE
+from model.preprocess import APERTURE_SIGMAS_PX, HOURS_PER_DAY, NUM_SCALARS, SCALARS_PER_PLANE
 from schemas.bands import NUM_BAND_IDS, PADDING_BAND_ID
 from schemas.sequence import PLANES
 
@@ -23,7 +23,6 @@ _VALUES: Final = tuple(
     plane * SCALARS_PER_PLANE + offset for plane in range(len(PLANES)) for offset in (0, _NUM_APERTURES)
 )
 _DIFFERENCE_SIGNIFICANCE: Final = PLANES.index("difference") * 2  # its place in _VALUES
-_HOURS_PER_DAY: Final = 24.0
 _LOG_SCALE: Final = 0.2
 NUM_AGGREGATES: Final = NUM_BAND_IDS * (5 * len(_VALUES) + 3)  # the bands, and all of them together in row 0
 
@@ -58,7 +57,7 @@ class LightCurveStream(nn.Module):
         band_BN = slots_BNS[..., NUM_SCALARS].round().long()
         seen_BN = mask_BT[..., None].expand(slots_BTFS.shape[:3]).flatten(1, 2) & (band_BN != PADDING_BAND_ID)
         hours_BTF = slots_BTFS[..., NUM_SCALARS - 1]
-        days_BN = (days_BT[..., None] - hours_BTF / _HOURS_PER_DAY).clamp_min(0.0).flatten(1, 2)
+        days_BN = (days_BT[..., None] - hours_BTF / HOURS_PER_DAY).clamp_min(0.0).flatten(1, 2)
         one_hot_BNI = functional.one_hot(band_BN, NUM_BAND_IDS)
         time = torch.stack([_LOG_SCALE * days_BN.log1p(), torch.exp(-days_BN / 16.0)], dim=-1)
         facts = torch.cat([scalars_BNS, one_hot_BNI.to(time.dtype), time], dim=-1)

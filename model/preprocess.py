@@ -8,26 +8,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from model.batch import TokenInputs
-from schemas.bands import BAND_IDS
+from schemas.bands import BAND_IDS, PADDING_BAND_ID
 from schemas.observation import STAMP_SIZE
 from schemas.sequence import PLANES, StampSequence
 
 APERTURE_SIGMAS_PX: Final = (1.5, 3.0, 6.0)
 FLUX_SCALE_NJY: Final = 1000.0  # AB magnitude 23.9: about where a single exposure stops seeing
 LOG_NOISE_SCALE: Final = 1.0 / 3.0  # pixel noise is 10 to 1e5 nJy over the surveys
+HOURS_PER_DAY: Final = 24.0
+SMALLEST: Final = 1e-30  # keeps a division finite whose result is not used
 ASINH_SCALE: Final = 0.25  # arcsinh of significance reaches 10: scalars of order one train better
 # per plane: significance and arcsinh flux in each aperture, concentration, log noise, share of valid pixels
 SCALARS_PER_PLANE: Final = 2 * len(APERTURE_SIGMAS_PX) + 3
 # log PSF width, whether it is known, hours since the token's first frame
 SCALARS_PER_FRAME: Final = 3
 NUM_SCALARS: Final = len(PLANES) * SCALARS_PER_PLANE + SCALARS_PER_FRAME
+
+
+class FrameFacts(NamedTuple):
+    """Of N frames: band_N int64 ids 0..6; days_N float32 days since the token's first frame; psf_N float32 arcsec, 0
+    unknown."""
+
+    band_N: Tensor
+    days_N: Tensor
+    psf_N: Tensor
 
 
 def frames_of_bands(sequence: StampSequence, bands: Sequence[str]) -> list[int]:
@@ -43,58 +53,66 @@ def plane_indices(planes: Sequence[str]) -> list[int]:
     return [PLANES.index(plane) for plane in planes]
 
 
+def significance(flux_PHW: Tensor, valid_PHW: Tensor, noise_P: Tensor) -> Tensor:
+    """flux / noise of planes [*, P, H, W] with noise [*, P]; 0 where ``valid_PHW`` (float, 0 or 1) is 0 or the noise
+    is 0."""
+    inverse_P = torch.where(noise_P > 0, 1.0 / noise_P.clamp_min(SMALLEST), 0.0)
+    return flux_PHW * (valid_PHW * inverse_P[..., None, None])
+
+
 def arcsinh_planes(flux_PHW: Tensor, valid_PHW: Tensor, noise_P: Tensor) -> Tensor:
-    """arcsinh(flux / noise) of planes [*, P, H, W] with noise [*, P]; 0 where masked or where the noise is 0."""
-    inverse_P = torch.where(noise_P > 0, 1.0 / noise_P.clamp_min(1e-30), 0.0)
-    return torch.asinh(flux_PHW * inverse_P[..., None, None]).masked_fill(~valid_PHW, 0.0)
+    """arcsinh(flux / noise) of planes [*, P, H, W], valid_PHW bool; 0 where masked or where the noise is 0."""
+    return torch.asinh(significance(flux_PHW, valid_PHW.to(flux_PHW.dtype), noise_P))
 
 
 @lru_cache(maxsize=8)
-def _apertures(device: torch.device) -> Tensor:
-    """Gaussian profiles of unit sum about the stamp's centre, [A, H W]."""
+def _apertures(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Gaussian profiles of unit sum about the stamp's centre [H W, A], and what is summed over valid pixels
+    [H W, A + 1]: their squares, and a pixel's share of the stamp."""
     offset = torch.arange(STAMP_SIZE, dtype=torch.float64) - (STAMP_SIZE - 1) / 2
     radius2 = (offset[:, None] ** 2 + offset[None, :] ** 2).flatten()
     sigmas = torch.tensor(APERTURE_SIGMAS_PX, dtype=torch.float64)
-    profile = torch.exp(-0.5 * radius2 / sigmas[:, None] ** 2)
-    return (profile / profile.sum(dim=1, keepdim=True)).to(torch.float32).to(device)
+    profile = torch.exp(-0.5 * radius2[:, None] / sigmas**2)
+    profile = profile / profile.sum(dim=0)
+    share = torch.full((len(radius2), 1), 1.0 / len(radius2), dtype=torch.float64)
+    weights = (profile, torch.cat([profile.square(), share], dim=1))
+    first, second = (weight.to(torch.float32).to(device) for weight in weights)
+    return first, second
 
 
-def aperture_fluxes(flux_PHW: Tensor, valid_PHW: Tensor, noise_P: Tensor) -> tuple[Tensor, Tensor]:
-    """Flux (nJy) and its significance in each Gaussian aperture, both [*, P, A].
+def aperture_significance(significance_PHW: Tensor, valid_PHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """In each Gaussian aperture the flux in units of the pixel noise and its significance, [*, P, A]; and the share
+    of valid pixels [*, P]. significance_PHW as ``significance`` gives it, valid_PHW float.
 
-    The least-squares amplitude of the profile over the valid pixels: sum(w f) / sum(w^2), with standard deviation
-    noise / sqrt(sum(w^2)); 0 where a plane has no valid pixel or no noise.
+    The flux is the least-squares amplitude of the profile over the valid pixels, sum(w f) / sum(w^2), its standard
+    deviation 1 / sqrt(sum(w^2)); 0 where a plane has no valid pixel.
     """
-    weight_AX = _apertures(flux_PHW.device)
-    valid_PX = valid_PHW.flatten(-2)
-    total_PA = flux_PHW.flatten(-2).masked_fill(~valid_PX, 0.0) @ weight_AX.T
-    power_PA = valid_PX.to(flux_PHW.dtype) @ weight_AX.square().T
-    known_PA = (power_PA > 1e-8) & (noise_P > 0)[..., None]
+    profile_XA, sums_XA = _apertures(significance_PHW.device)
+    total_PA = significance_PHW.flatten(-2) @ profile_XA
+    sums_PA = valid_PHW.flatten(-2) @ sums_XA
+    power_PA, share_P = sums_PA[..., :-1], sums_PA[..., -1]
+    known_PA = power_PA > 1e-8
     power_PA = power_PA.clamp_min(1e-8)
     flux_PA = torch.where(known_PA, total_PA / power_PA, 0.0)
-    noise_PA = noise_P[..., None].clamp_min(1e-30)
-    significance_PA = torch.where(known_PA, total_PA / (noise_PA * power_PA.sqrt()), 0.0)
-    return flux_PA, significance_PA
+    return flux_PA, torch.where(known_PA, total_PA * power_PA.rsqrt(), 0.0), share_P
 
 
-def frame_scalars(inputs: TokenInputs) -> Tensor:
-    """What one number says of a frame, [G, F, NUM_SCALARS]; zeros in an empty slot.
+def frame_scalars(significance_NPHW: Tensor, valid_NPHW: Tensor, noise_NP: Tensor, facts: FrameFacts) -> Tensor:
+    """What one number says of a frame, [N, NUM_SCALARS]; zeros for an empty slot.
 
     Plane by plane: arcsinh of the aperture significances, arcsinh of the aperture fluxes in units of 1 uJy, their
     difference from the narrowest to the widest (concentration), log10 of the pixel noise, share of valid pixels. Then
-    log of the PSF width (0 unknown), whether it is known, and hours since the token's first frame.
+    log of the PSF width (0 unknown), whether it is known, and hours since the token's first frame. Planes as for
+    ``aperture_significance``.
     """
-    flux_GFPA, significance_GFPA = aperture_fluxes(inputs.flux_GFPHW, inputs.valid_GFPHW, inputs.noise_GFP)
-    size_GFPA = ASINH_SCALE * torch.asinh(flux_GFPA / FLUX_SCALE_NJY)
-    concentration_GFP = size_GFPA[..., 0] - size_GFPA[..., -1]
-    noise_GFP = inputs.noise_GFP
-    log_noise_GFP = torch.where(noise_GFP > 0, noise_GFP.clamp_min(1e-30).log10() * LOG_NOISE_SCALE, 0.0)
-    share_GFP = inputs.valid_GFPHW.to(noise_GFP.dtype).mean(dim=(-2, -1))
-    per_plane = [ASINH_SCALE * torch.asinh(significance_GFPA), size_GFPA]
-    per_plane += [value[..., None] for value in (concentration_GFP, log_noise_GFP, share_GFP)]
-    planes_GFS = torch.cat(per_plane, dim=-1).flatten(2)
-    known_GF = inputs.psf_GF > 0
-    log_psf_GF = torch.where(known_GF, inputs.psf_GF.clamp_min(1e-3).log(), 0.0)
-    frame_GFS = torch.stack([log_psf_GF, known_GF.to(noise_GFP.dtype), 24.0 * inputs.days_GF], dim=-1)
-    scalars_GFS = torch.cat([planes_GFS, frame_GFS], dim=-1)
-    return scalars_GFS.masked_fill(~inputs.frame_valid_GF[..., None], 0.0)
+    flux_NPA, significance_NPA, share_NP = aperture_significance(significance_NPHW, valid_NPHW)
+    size_NPA = torch.asinh(flux_NPA * (noise_NP[..., None] / FLUX_SCALE_NJY))
+    sizes_NPA = ASINH_SCALE * torch.cat([torch.asinh(significance_NPA), size_NPA], dim=-1)
+    concentration_NP = ASINH_SCALE * (size_NPA[..., 0] - size_NPA[..., -1])
+    log_noise_NP = torch.where(noise_NP > 0, noise_NP.clamp_min(SMALLEST).log10() * LOG_NOISE_SCALE, 0.0)
+    rest_NP = torch.stack([concentration_NP, log_noise_NP, share_NP], dim=-1)
+    planes_NS = torch.cat([sizes_NPA, rest_NP], dim=-1).flatten(1)
+    known_N = facts.psf_N > 0
+    log_psf_N = torch.where(known_N, facts.psf_N.clamp_min(1e-3).log(), 0.0)
+    frame_NS = torch.stack([log_psf_N, known_N.to(planes_NS.dtype), HOURS_PER_DAY * facts.days_N], dim=-1)
+    return torch.cat([planes_NS, frame_NS], dim=-1) * (facts.band_N != PADDING_BAND_ID)[:, None]
