@@ -7,7 +7,7 @@ its band say. Per token: one convolution over space and slots, one over space, n
 4 x 4. That much is cached. The head adds the token's time (days before the newest frame), two blocks of attention
 over tokens and the poolings; a second stream reads the frames' scalars as a light curve.
 
-Attention is a scaled dot product over each quarter of the map (2 x 2 pixels, so the logit is smoothed over them),
+Attention is a scaled dot product of the means over each quarter of the map (2 x 2 pixels, which share the weight),
 with a bias from the time gap. Padding is masked everywhere, so it changes nothing. Each correction has a switch in
 ``ConventionConfig``, for the ablation.
 """

@@ -81,7 +81,8 @@ class AttentionBlock(nn.Module):
         self.kind = config.attention
         self.attend_norm = TokenNorm(channels, config.norm) if config.attention != "none" else None
         if config.attention == "pairwise":
-            self.qkv = nn.Linear(channels, 3 * channels)
+            self.query_key = nn.Linear(channels, 2 * channels)
+            self.value = nn.Linear(channels, channels)
         elif config.attention == "key_only":
             self.logit = nn.Linear(channels, NUM_HEADS)
             self.value = nn.Linear(channels, channels)
@@ -101,14 +102,18 @@ class AttentionBlock(nn.Module):
         return maps_BTXC + mixed
 
     def _pairwise(self, normal: Tensor, mask_BT: Tensor, gap_bias: Tensor | None) -> Tensor:
-        query, key, value = (_split(part) for part in self.qkv(normal).chunk(3, dim=-1))
-        bias = torch.zeros(mask_BT.shape, dtype=normal.dtype, device=normal.device)
-        bias = bias.masked_fill(~mask_BT, -torch.inf)[:, None, None, :]
+        num_sequences, num_tokens, _, num_channels = normal.shape
+        # [B, T, 4, C]: a quarter's mean, so that its four pixels share one query and one key
+        quarters = normal.view(num_sequences, num_tokens, 2, 2, 2, 2, num_channels).mean(dim=(3, 5)).flatten(2, 3)
+        query, key = self.query_key(quarters).chunk(2, dim=-1)
+        width = num_channels // NUM_HEADS
+        query = query.reshape(num_sequences, num_tokens, 4 * NUM_HEADS, width).transpose(1, 2)
+        key = key.reshape(num_sequences, num_tokens, 4 * NUM_HEADS, width).permute(0, 2, 3, 1)
+        logits = (query @ key).view(num_sequences, 4, NUM_HEADS, num_tokens, num_tokens) * width**-0.5
         if gap_bias is not None:
-            bias = bias + gap_bias
-        bias = bias.repeat_interleave(4, dim=1) if bias.shape[1] > 1 else bias  # every quarter of a head
-        context = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        return _join(context, normal.shape[-1])
+            logits = logits + gap_bias[:, None]
+        weights = masked_softmax(logits, mask_BT[:, None, None, None, :], dim=-1).flatten(1, 2)
+        return _join(weights @ _split(self.value(normal)), num_channels)
 
     def _key_only(self, normal: Tensor, mask_BT: Tensor, gap_bias: Tensor | None) -> Tensor:
         weight_BTXN = masked_softmax(self.logit(normal), mask_BT[..., None, None], dim=1)
@@ -125,14 +130,14 @@ def _zero_linear(num_in: int, num_out: int) -> nn.Linear:
 
 
 def _split(maps_BTXC: Tensor) -> Tensor:
-    """[B, T, 4 x 4, heads x c] to [B, heads x quarters, T, 2 x 2 x c]: a quarter's pixels share one logit."""
+    """[B, T, 4 x 4, heads x c] to [B, quarters x heads, T, 2 x 2 x c]: the pixels of a quarter and a head together."""
     num_sequences, num_tokens = maps_BTXC.shape[:2]
     parts = maps_BTXC.reshape(num_sequences, num_tokens, 2, 2, 2, 2, NUM_HEADS, -1)  # row, in it, column, in it
-    return parts.permute(0, 6, 2, 4, 1, 3, 5, 7).reshape(num_sequences, 4 * NUM_HEADS, num_tokens, -1)
+    return parts.permute(0, 2, 4, 6, 1, 3, 5, 7).reshape(num_sequences, 4 * NUM_HEADS, num_tokens, -1)
 
 
 def _join(context: Tensor, num_channels: int) -> Tensor:
     """Inverse of ``_split``."""
     num_sequences, _, num_tokens, _ = context.shape
-    parts = context.reshape(num_sequences, NUM_HEADS, 2, 2, num_tokens, 2, 2, -1)
-    return parts.permute(0, 4, 2, 5, 3, 6, 1, 7).reshape(num_sequences, num_tokens, -1, num_channels)
+    parts = context.reshape(num_sequences, 2, 2, NUM_HEADS, num_tokens, 2, 2, -1)
+    return parts.permute(0, 4, 1, 5, 2, 6, 3, 7).reshape(num_sequences, num_tokens, -1, num_channels)

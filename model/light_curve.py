@@ -54,7 +54,7 @@ class LightCurveStream(nn.Module):
         """mask_BT and days_BT of the tokens, as in ``SequenceBatch``."""
         slots_BNS = slots_BTFS.flatten(1, 2)
         scalars_BNS = slots_BNS[..., :NUM_SCALARS]
-        band_BN = slots_BNS[..., NUM_SCALARS].round().long()
+        band_BN = slots_BNS[..., NUM_SCALARS].round().long().clamp(0, NUM_BAND_IDS - 1)
         seen_BN = mask_BT[..., None].expand(slots_BTFS.shape[:3]).flatten(1, 2) & (band_BN != PADDING_BAND_ID)
         hours_BTF = slots_BTFS[..., NUM_SCALARS - 1]
         days_BN = (days_BT[..., None] - hours_BTF / HOURS_PER_DAY).clamp_min(0.0).flatten(1, 2)
