@@ -130,7 +130,7 @@ def _zero_linear(num_in: int, num_out: int) -> nn.Linear:
 
 
 def _split(maps_BTXC: Tensor) -> Tensor:
-    """[B, T, 4 x 4, heads x c] to [B, quarters x heads, T, 2 x 2 x c]: the pixels of a quarter and a head together."""
+    """[B, T, 4 x 4, heads x c] to [B, quarters x heads, T, 2 x 2 x c], quarter by quarter and head by head."""
     num_sequences, num_tokens = maps_BTXC.shape[:2]
     parts = maps_BTXC.reshape(num_sequences, num_tokens, 2, 2, 2, 2, NUM_HEADS, -1)  # row, in it, column, in it
     return parts.permute(0, 2, 4, 6, 1, 3, 5, 7).reshape(num_sequences, 4 * NUM_HEADS, num_tokens, -1)
