@@ -4,7 +4,7 @@ Every layer is the published one, faults included (padding is not masked, u shar
 embedding, no time input); only the arithmetic is arranged differently, exactly:
 
 * a Conv3d over three frames is done tap by tap as 2D convolutions, which skips the products with the zero padding in
-  time (40% of the second convolution's);
+  time (40% of the second convolution's); for inference (``fuse``) by Fourier transform, see ``model.fourier_conv``;
 * the attention's logit convolution is linear, so in conv(q_i + k_j) the query's term is constant over j and cancels
   in the softmax over j: all tokens get one context map, and attention costs O(T) instead of O(T^2). The query
   weights and the logit bias therefore never receive a gradient, here or in the published form.
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.batch import EMPTY_SLOT, TokenGroup, TokenInputs, make_group
+from model.convention_2023_fused import FusedTokenEncoder
 from model.layers import TimeConv, fold_batch_norm, sinusoidal_encoding
 from model.network import Network, NetworkOutput
 from model.preprocess import arcsinh_planes, frames_of_bands, plane_indices
@@ -211,6 +212,7 @@ class Convention2023(Network):
         self.pooled_size = 256
         self.band_embedding = nn.Embedding(NUM_EMBEDDING_ROWS, STAMP_SIZE * STAMP_SIZE, padding_idx=0)
         self.encoder = TokenEncoder(len(config.planes) + 1)
+        self.fused_encoder: FusedTokenEncoder | None = None  # takes the encoder's place in ``fuse``
         self.blocks = nn.ModuleList(Block(config.num_tokens) for _ in range(2))
         self.hidden = nn.Linear(self.token_size, self.pooled_size)
         self.output = nn.Linear(self.pooled_size, config.num_classes)
@@ -239,6 +241,9 @@ class Convention2023(Network):
 
     def encode_images(self, images_GFPHW: Tensor, published_band_GF: Tensor) -> Tensor:
         """tokens_GD of images and band ids in the published form (0..4 = u g r i z, 0 for padding too)."""
+        if self.fused_encoder is not None:
+            fused: Tensor = self.fused_encoder(images_GFPHW, published_band_GF)
+            return fused.flatten(1)
         band_map = torch.unflatten(self.band_embedding(published_band_GF), -1, (1, STAMP_SIZE, STAMP_SIZE))
         maps: Tensor = self.encoder(torch.cat([images_GFPHW, band_map], dim=2))
         return maps.flatten(1)
@@ -264,10 +269,15 @@ class Convention2023(Network):
         return tokens_BTCHW.amax(dim=1).flatten(1)
 
     def fuse(self) -> None:
-        """Fold the CNN's batch normalisations into its convolutions."""
+        """Fold the CNN's batch normalisations into its convolutions and arrange these with fewer products."""
         self.eval()
+        if self.fused_encoder is not None:
+            return
         encoder = self.encoder
-        for index in range(1, 5):
-            norm = getattr(encoder, f"norm{index}")
-            if isinstance(norm, nn.BatchNorm2d):
-                setattr(encoder, f"norm{index}", fold_batch_norm(getattr(encoder, f"conv{index}"), norm))
+        convs = (encoder.conv1, encoder.conv2, encoder.conv3, encoder.conv4)
+        norms = (encoder.norm1, encoder.norm2, encoder.norm3, encoder.norm4)
+        for conv, norm in zip(convs, norms, strict=True):
+            assert isinstance(norm, nn.BatchNorm2d)
+            fold_batch_norm(conv, norm)
+        self.fused_encoder = FusedTokenEncoder(convs, self.band_embedding.weight)
+        del self.encoder
