@@ -278,6 +278,11 @@ def build_runtime(
     """The runtime of a loaded bundle, its golden tensors not yet replayed. BundleError when a weight does not fit."""
     members = build_members(bundle.spec.network, bundle.states)
     network = members[0]
+    unread = set(bundle.spec.bands) - set(getattr(network.config, "bands", bundle.spec.bands))
+    if unread:
+        raise BundleError(
+            f"band check: the network does not read {', '.join(sorted(unread))}, which the bundle names"
+        )
     expected = (len(members), network.pooled_size)
     if bundle.novelty.means_KCF.shape[::2] != expected:
         raise BundleError(

@@ -163,6 +163,9 @@ def test_unknown_network_setting_and_grid_are_refused(bundle: Path) -> None:
     """Each with its own reason."""
     with pytest.raises(BundleError, match=r"grid check: .* ztf-1.01-32, not lsst-0.2-32"):
         load_bundle(bundle, grid_id="lsst-0.2-32")
+    edit_spec(bundle, lambda spec: spec.update(bands=["g", "r", "i", "z"]))
+    with pytest.raises(BundleError, match="band check: the network does not read z"):
+        load_scorer(bundle)
     edit_spec(bundle, lambda spec: spec["network"].update(name="perceptron"))
     with pytest.raises(BundleError, match="network check: unknown network 'perceptron'"):
         load_scorer(bundle)

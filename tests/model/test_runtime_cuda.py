@@ -1,0 +1,30 @@
+"""On a GPU the runtime uses bfloat16 and CUDA graphs, within the declared tolerance of the CPU."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from model.bundle_store import shipped_bundles
+from model.runtime import CUDA_TOLERANCE, load_scorer
+from train.reference_population import SURVEYS, draw_object
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+
+
+def test_cuda_agrees_with_the_cpu_and_repeats_itself() -> None:
+    """Probabilities within CUDA_TOLERANCE of the CPU's; a second call, cached or not, repeats the bytes."""
+    (path,) = [path for path in shipped_bundles() if "ztf" in path.name]
+    objects = [draw_object(SURVEYS["ztf"], seed=97, index=index, max_frames=24, min_frames=3) for index in range(20)]
+    sequences = [entry.cut(0, len(entry.observations)) for entry in objects]
+    cpu, cuda = load_scorer(path), load_scorer(path, device="cuda")
+    assert cuda.device == "cuda"
+    first, again = cuda.score(sequences), cuda.score(sequences)
+    uncached = load_scorer(path, device="cuda", cache_bytes=0).score(sequences)
+    for a, b, c, d in zip(cpu.score(sequences), first, again, uncached, strict=True):
+        assert np.abs(a.probabilities_K - b.probabilities_K).max() <= CUDA_TOLERANCE
+        assert b.probabilities_K.tobytes() == c.probabilities_K.tobytes() == d.probabilities_K.tobytes()
