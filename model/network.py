@@ -66,8 +66,9 @@ class Network(nn.Module):
         self.eval()
 
     def config_dict(self) -> dict[str, Any]:
-        """The config as plain values: ``model.create(name, **config)`` builds the same network again."""
-        return asdict(self.config)
+        """The config as JSON values: ``model.create(name, **config)`` builds the same network again."""
+        values = asdict(self.config)
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
     @property
     def num_parameters(self) -> int:
