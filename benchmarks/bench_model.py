@@ -3,8 +3,8 @@
 Side by side in one run, on the CPU, batches of 8 objects of 99 frames (three a night): ``convention_2023`` in the
 direct form (benchmarks/reference_convention_2023.py: torch's own Conv3d and softmax, O(T^2), nothing cached), the
 same network as it runs here, ``convention``; each as a full pass and as one new frame of a known object. The full
-passes are the bare networks; new frames go through the runtime, cache, calibration and all. The forms take turns, and the
-median over the rounds is printed; beside it the share of the machine's matrix-product rate, measured in the same run.
+passes are the bare networks; new frames go through the runtime, cache, calibration and all. The forms take turns, and
+the median over the rounds is printed; beside it the share of the matrix-product rate measured in the same run.
 
 full_ratio, incremental_ratio: direct full pass over our full pass, and over our one new frame (convention_2023).
 convention_ratio: our convention_2023 full pass over convention's. convention_incremental_ratio: convention's full

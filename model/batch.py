@@ -60,14 +60,15 @@ def make_group(
     """A group of ``sequence``'s frames, its key made from the frames' digests, slot by slot."""
     if references is None:
         references = [()] * len(slots)
-    state = blake2b(digest_size=KEY_SIZE)
+    parts: list[bytes] = []
     for slot, reference in zip(slots, references, strict=True):
         content = b"" if slot == EMPTY_SLOT else sequence.digests[slot]
-        state.update(len(content).to_bytes(2) + content + len(reference).to_bytes(2))
-        state.update(b"".join(sequence.digests[index] for index in reference))
-    filled = [slot for slot in slots if slot != EMPTY_SLOT]
-    mjd = min((float(sequence.mjd_L[slot]) for slot in filled), default=float("nan"))
-    return TokenGroup(tuple(slots), tuple(tuple(reference) for reference in references), mjd, state.digest())
+        parts += (b"%d,%d:" % (len(content), len(reference)), content)
+        parts += [sequence.digests[index] for index in reference]
+    first = min((slot for slot in slots if slot != EMPTY_SLOT), default=None)  # frames are in time order
+    mjd = float("nan") if first is None else float(sequence.mjd_L[first])
+    key = blake2b(b"".join(parts), digest_size=KEY_SIZE).digest()
+    return TokenGroup(tuple(slots), tuple(map(tuple, references)), mjd, key)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

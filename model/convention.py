@@ -24,7 +24,7 @@ from model.convention_head import AttentionBlock, TimeGaps, time_features
 from model.layers import TimeConv, fold_batch_norm
 from model.light_curve import LightCurveStream, masked_mean_max
 from model.network import Network, NetworkOutput
-from model.preprocess import NUM_SCALARS, FrameFacts, frame_scalars, frames_of_bands, significance
+from model.preprocess import NUM_SCALARS, FrameFacts, arcsinh, frame_scalars, frames_of_bands, significance
 from schemas.bands import NUM_BAND_IDS, PADDING_BAND_ID
 from schemas.sequence import PLANES, StampSequence
 
@@ -67,7 +67,8 @@ class FrameStem(nn.Module):
 
 
 class TokenFusion(nn.Module):
-    """Maps of all slots [F G, C, 8, 8] to [G, X, C], X pixels of a 4 x 4 map, normalised over each token."""
+    """Maps of all slots [F G, C, 8, 8] to [G, X, C], normalised over each token; X the pixels of a 4 x 4 map, quarter
+    by quarter."""
 
     def __init__(self, config: ConventionConfig) -> None:
         super().__init__()
@@ -84,7 +85,9 @@ class TokenFusion(nn.Module):
             term = functional.conv2d(rows, self.fuse.weight[slot], bias, stride=2, padding=1)
             fused = term if fused is None else fused + term
         maps: Tensor = self.token_norm(self.mix(self.norm(fused).relu_()))
-        return maps.flatten(2).transpose(1, 2)
+        # pixels quarter by quarter, as the head reads them
+        quarters = maps.view(num_tokens, -1, 2, 2, 2, 2).permute(0, 2, 4, 3, 5, 1)
+        return quarters.reshape(num_tokens, NUM_PIXELS, -1)
 
 
 def _scatter(values: Tensor, rows: Tensor, num_rows: int) -> Tensor:
@@ -119,26 +122,32 @@ class Convention(Network):
 
     def group_frames(self, sequence: StampSequence) -> list[TokenGroup]:
         """The frames of each site night, split at three, each with its slots filled."""
+        frames = frames_of_bands(sequence, self.config.bands)
+        nights: list[int] = sequence.night_L.tolist()
         groups: list[list[int]] = []
-        for frame in frames_of_bands(sequence, self.config.bands):
-            night = sequence.night_L[frame]
-            same_night = bool(groups) and sequence.night_L[groups[-1][-1]] == night
-            if same_night and len(groups[-1]) < MAX_FRAMES_PER_TOKEN:
+        for frame in frames:
+            if groups and len(groups[-1]) < MAX_FRAMES_PER_TOKEN and nights[groups[-1][0]] == nights[frame]:
                 groups[-1].append(frame)
             else:
                 groups.append([frame])
-        return [
-            make_group(sequence, group, [self._reference(sequence, frame) for frame in group]) for group in groups
-        ]
+        references = self._references(sequence, frames)
+        return [make_group(sequence, group, [references[frame] for frame in group]) for group in groups]
 
-    def _reference(self, sequence: StampSequence, frame: int) -> list[int]:
-        """The frames whose mean makes the difference plane: the earlier ones of the band, none where the survey's is
-        used."""
-        source = self.config.difference
-        has_own = source == "auto" and bool(sequence.valid_LPHW[frame, PLANES.index("difference")].any())
-        if source in ("survey", "none") or has_own:
-            return []
-        return [earlier for earlier in range(frame) if sequence.band_L[earlier] == sequence.band_L[frame]]
+    def _references(self, sequence: StampSequence, frames: list[int]) -> dict[int, tuple[int, ...]]:
+        """The frames whose mean makes each frame's difference plane: the earlier ones of its band, none where the
+        survey's own plane is used."""
+        if self.config.difference in ("survey", "none"):
+            return dict.fromkeys(frames, ())
+        own_L: list[bool] = sequence.valid_LPHW[:, PLANES.index("difference")].any(axis=(1, 2)).tolist()
+        causal = self.config.difference == "causal"
+        earlier: dict[int, tuple[int, ...]] = {}
+        references: dict[int, tuple[int, ...]] = {}
+        bands: list[int] = sequence.band_L.tolist()
+        for frame in frames:
+            before = earlier.get(bands[frame], ())
+            references[frame] = before if causal or not own_L[frame] else ()
+            earlier[bands[frame]] = (*before, frame)
+        return references
 
     def encode_tokens(self, inputs: TokenInputs, *, packed: bool = False) -> Tensor:
         """tokens_GD: the token's maps, then each slot's scalars and band id. Frames go slot by slot: row f G + g."""
@@ -166,7 +175,7 @@ class Convention(Network):
 
     def _planes(self, significance_NPHW: Tensor, valid_NPHW: Tensor) -> Tensor:
         count = len(self.config.planes)  # science comes first
-        planes = torch.asinh(significance_NPHW[:, :count])
+        planes = arcsinh(significance_NPHW[:, :count])
         return torch.cat([planes, valid_NPHW[:, :count]], dim=1) if self.config.masks else planes
 
     def classify_tokens(self, tokens_BTD: Tensor, mask_BT: Tensor, days_BT: Tensor) -> NetworkOutput:

@@ -1,4 +1,5 @@
-"""Attention over tokens for ``convention``. Letters as in ``model.batch``; X the 16 pixels of a token's 4 x 4 map.
+"""Attention over tokens for ``convention``. Letters as in ``model.batch``; X the 16 pixels of a token's 4 x 4 map,
+quarter by quarter.
 
 All layers are products with small matrices over [B, T, X, C], so that the head over cached tokens stays cheap.
 """
@@ -62,8 +63,8 @@ class TokenNorm(nn.Module):
     def forward(self, maps_BTXC: Tensor, mask_BT: Tensor) -> Tensor:
         """Same shape."""
         if not self.joint:
-            normal = functional.layer_norm(maps_BTXC, maps_BTXC.shape[2:])
-            return torch.addcmul(self.bias, normal, self.weight)
+            shape = maps_BTXC.shape[2:]
+            return functional.layer_norm(maps_BTXC, shape, self.weight.expand(shape), self.bias.expand(shape))
         weight = mask_BT[..., None, None].to(maps_BTXC.dtype)
         count = weight.sum(dim=(1, 2, 3), keepdim=True) * maps_BTXC.shape[2] * maps_BTXC.shape[3]
         mean = (maps_BTXC * weight).sum(dim=(1, 2, 3), keepdim=True) / count
@@ -104,7 +105,8 @@ class AttentionBlock(nn.Module):
     def _pairwise(self, normal: Tensor, mask_BT: Tensor, gap_bias: Tensor | None) -> Tensor:
         num_sequences, num_tokens, _, num_channels = normal.shape
         # [B, T, 4, C]: a quarter's mean, so that its four pixels share one query and one key
-        quarters = normal.view(num_sequences, num_tokens, 2, 2, 2, 2, num_channels).mean(dim=(3, 5)).flatten(2, 3)
+        first, second, third, fourth = torch.unflatten(normal, 2, (4, 4)).unbind(3)
+        quarters = (first + second + third + fourth) * 0.25
         query, key = self.query_key(quarters).chunk(2, dim=-1)
         width = num_channels // NUM_HEADS
         query = query.reshape(num_sequences, num_tokens, 4 * NUM_HEADS, width).transpose(1, 2)
@@ -130,14 +132,14 @@ def _zero_linear(num_in: int, num_out: int) -> nn.Linear:
 
 
 def _split(maps_BTXC: Tensor) -> Tensor:
-    """[B, T, 4 x 4, heads x c] to [B, quarters x heads, T, 2 x 2 x c], quarter by quarter and head by head."""
+    """[B, T, quarters x 4, heads x c] to [B, quarters x heads, T, 4 x c]."""
     num_sequences, num_tokens = maps_BTXC.shape[:2]
-    parts = maps_BTXC.reshape(num_sequences, num_tokens, 2, 2, 2, 2, NUM_HEADS, -1)  # row, in it, column, in it
-    return parts.permute(0, 2, 4, 6, 1, 3, 5, 7).reshape(num_sequences, 4 * NUM_HEADS, num_tokens, -1)
+    parts = maps_BTXC.view(num_sequences, num_tokens, 4, 4, NUM_HEADS, -1)
+    return parts.permute(0, 2, 4, 1, 3, 5).reshape(num_sequences, 4 * NUM_HEADS, num_tokens, -1)
 
 
 def _join(context: Tensor, num_channels: int) -> Tensor:
     """Inverse of ``_split``."""
     num_sequences, _, num_tokens, _ = context.shape
-    parts = context.reshape(num_sequences, 2, 2, NUM_HEADS, num_tokens, 2, 2, -1)
-    return parts.permute(0, 4, 1, 5, 2, 6, 3, 7).reshape(num_sequences, num_tokens, -1, num_channels)
+    parts = context.view(num_sequences, 4, NUM_HEADS, num_tokens, 4, -1)
+    return parts.permute(0, 3, 1, 4, 2, 5).reshape(num_sequences, num_tokens, -1, num_channels)

@@ -13,6 +13,7 @@ from model.preprocess import (
     NUM_SCALARS,
     FrameFacts,
     aperture_significance,
+    arcsinh,
     arcsinh_planes,
     frame_scalars,
     plane_indices,
@@ -54,6 +55,12 @@ def test_planes_see_only_flux_over_noise(scale: float, seed: int) -> None:
     assert not planes[~valid].any()
     assert not planes[1].any()
     torch.testing.assert_close(planes[0][valid[0]], torch.asinh(flux[0][valid[0]] / 5.0))
+
+
+@given(value=st.floats(-1e7, 1e7, width=32))
+def test_arcsinh_is_the_inverse_hyperbolic_sine(value: float) -> None:
+    """numpy's float64 answer to 1e-6."""
+    assert float(arcsinh(torch.tensor(value))) == pytest.approx(float(np.arcsinh(value)), abs=1e-6, rel=1e-6)
 
 
 def test_scalars_of_empty_and_masked_frames_are_finite() -> None:
