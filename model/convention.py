@@ -3,17 +3,18 @@
 A token is the frames of one site night, split at three. Letters as in ``model.batch``; Q quarters of a map.
 
 Per frame: arcsinh planes and their masks, three 2D convolutions, scaled and shifted by what the frame's scalars and
-its band say. Per token: one convolution over space and slots, one over space, normalised over the token: 64 maps of
-4 x 4. That much is cached. The head adds the token's time (days before the newest frame), two blocks of attention
+its band say. Per token: one convolution over space and slots, one over space, normalised over the token: 96 maps of
+2 x 2. That much is cached. The head adds the token's time (days before the newest frame), two blocks of attention
 over tokens and the poolings; a second stream reads the frames' scalars as a light curve.
 
-Attention is a scaled dot product of the means over each quarter of the map (2 x 2 pixels, which share the weight),
-with a bias from the time gap. Padding is masked everywhere, so it changes nothing. Each correction has a switch in
+Attention is a scaled dot product at each quarter of the frame (a pixel of the 2 x 2 map), with a bias from the time
+gap. Padding is masked everywhere, so it changes nothing. Each correction has a switch in
 ``ConventionConfig``, for the ablation.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -28,8 +29,8 @@ from model.preprocess import NUM_SCALARS, FrameFacts, arcsinh, frame_scalars, fr
 from schemas.bands import NUM_BAND_IDS, PADDING_BAND_ID
 from schemas.sequence import PLANES, StampSequence
 
-MAP_SIZE = 4
-NUM_PIXELS = MAP_SIZE * MAP_SIZE
+NUM_PIXELS = 4
+POOLED_CHANNELS = 64
 _SLOT_SIZE = NUM_SCALARS + 1  # the scalars and the band id, 0 in an empty slot
 
 
@@ -67,14 +68,13 @@ class FrameStem(nn.Module):
 
 
 class TokenFusion(nn.Module):
-    """Maps of all slots [F G, C, 8, 8] to [G, X, C], normalised over each token; X the pixels of a 4 x 4 map, quarter
-    by quarter."""
+    """Maps of all slots [F G, C, 8, 8] to [G, X, C], normalised over each token; X the pixels of a 2 x 2 map."""
 
     def __init__(self, config: ConventionConfig) -> None:
         super().__init__()
         self.fuse = TimeConv(config.stem_channels[-1], config.fused_channels, size=3, taps=MAX_FRAMES_PER_TOKEN)
         self.norm: nn.Module = nn.BatchNorm2d(config.fused_channels)
-        self.mix = nn.Conv2d(config.fused_channels, config.token_channels, 3, padding=1)
+        self.mix = nn.Conv2d(config.fused_channels, config.token_channels, 3, stride=2, padding=1)
         self.token_norm = nn.GroupNorm(1, config.token_channels)
 
     def forward(self, maps_NCHW: Tensor, num_tokens: int) -> Tensor:
@@ -85,9 +85,7 @@ class TokenFusion(nn.Module):
             term = functional.conv2d(rows, self.fuse.weight[slot], bias, stride=2, padding=1)
             fused = term if fused is None else fused + term
         maps: Tensor = self.token_norm(self.mix(self.norm(fused).relu_()))
-        # pixels quarter by quarter, as the head reads them
-        quarters = maps.view(num_tokens, -1, 2, 2, 2, 2).permute(0, 2, 4, 3, 5, 1)
-        return quarters.reshape(num_tokens, NUM_PIXELS, -1)
+        return maps.flatten(2).transpose(1, 2)
 
 
 def _scatter(values: Tensor, rows: Tensor, num_rows: int) -> Tensor:
@@ -113,9 +111,9 @@ class Convention(Network):
         self.time = nn.Linear(time_features(torch.zeros(1), config.time).shape[-1], channels) if config.time else None
         self.gaps = TimeGaps(config) if config.time == "days" and config.attention == "pairwise" else None
         self.blocks = nn.ModuleList(AttentionBlock(config) for _ in range(config.num_blocks))
-        self.pool = nn.Linear(2 * channels, 32)
+        self.pool = nn.Linear(2 * channels, POOLED_CHANNELS)
         self.light_curve = LightCurveStream() if config.light_curve else None
-        num_features = NUM_PIXELS * 32 + (self.light_curve.num_features if self.light_curve else 0)
+        num_features = NUM_PIXELS * POOLED_CHANNELS + (self.light_curve.num_features if self.light_curve else 0)
         self.hidden = nn.Linear(num_features, config.pooled_size)
         self.output = nn.Linear(config.pooled_size, config.num_classes)
         self.dropout = nn.Dropout(config.dropout)
@@ -138,7 +136,7 @@ class Convention(Network):
         survey's own plane is used."""
         if self.config.difference in ("survey", "none"):
             return dict.fromkeys(frames, ())
-        own_L: list[bool] = sequence.valid_LPHW[:, PLANES.index("difference")].any(axis=(1, 2)).tolist()
+        own_L = np.any(sequence.valid_LPHW[:, PLANES.index("difference")], axis=(1, 2))
         causal = self.config.difference == "causal"
         earlier: dict[int, tuple[int, ...]] = {}
         references: dict[int, tuple[int, ...]] = {}

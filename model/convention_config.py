@@ -37,8 +37,8 @@ class ConventionConfig:
     norm: str = "token"
     stem_channels: Sequence[int] = (32, 48, 64)
     fused_channels: int = 96
-    token_channels: int = 64
-    mix_channels: int = 64
+    token_channels: int = 96
+    mix_channels: int = 96
     num_blocks: int = 2
     pooled_size: int = 128
     dropout: float = 0.3

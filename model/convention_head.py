@@ -1,5 +1,5 @@
-"""Attention over tokens for ``convention``. Letters as in ``model.batch``; X the 16 pixels of a token's 4 x 4 map,
-quarter by quarter.
+"""Attention over tokens for ``convention``. Letters as in ``model.batch``; X the pixels of a token's 2 x 2 map,
+N heads.
 
 All layers are products with small matrices over [B, T, X, C], so that the head over cached tokens stays cheap.
 """
@@ -82,8 +82,7 @@ class AttentionBlock(nn.Module):
         self.kind = config.attention
         self.attend_norm = TokenNorm(channels, config.norm) if config.attention != "none" else None
         if config.attention == "pairwise":
-            self.query_key = nn.Linear(channels, 2 * channels)
-            self.value = nn.Linear(channels, channels)
+            self.qkv = nn.Linear(channels, 3 * channels)
         elif config.attention == "key_only":
             self.logit = nn.Linear(channels, NUM_HEADS)
             self.value = nn.Linear(channels, channels)
@@ -103,19 +102,13 @@ class AttentionBlock(nn.Module):
         return maps_BTXC + mixed
 
     def _pairwise(self, normal: Tensor, mask_BT: Tensor, gap_bias: Tensor | None) -> Tensor:
-        num_sequences, num_tokens, _, num_channels = normal.shape
-        # [B, T, 4, C]: a quarter's mean, so that its four pixels share one query and one key
-        first, second, third, fourth = torch.unflatten(normal, 2, (4, 4)).unbind(3)
-        quarters = (first + second + third + fourth) * 0.25
-        query, key = self.query_key(quarters).chunk(2, dim=-1)
-        width = num_channels // NUM_HEADS
-        query = query.reshape(num_sequences, num_tokens, 4 * NUM_HEADS, width).transpose(1, 2)
-        key = key.reshape(num_sequences, num_tokens, 4 * NUM_HEADS, width).permute(0, 2, 3, 1)
-        logits = (query @ key).view(num_sequences, 4, NUM_HEADS, num_tokens, num_tokens) * width**-0.5
+        query, key, value = self.qkv(normal).unflatten(-1, (3, NUM_HEADS, -1)).permute(3, 0, 2, 4, 1, 5)
+        logits_BXNTT = (query @ key.transpose(-1, -2)) * query.shape[-1] ** -0.5
         if gap_bias is not None:
-            logits = logits + gap_bias[:, None]
-        weights = masked_softmax(logits, mask_BT[:, None, None, None, :], dim=-1).flatten(1, 2)
-        return _join(weights @ _split(self.value(normal)), num_channels)
+            logits_BXNTT = logits_BXNTT + gap_bias[:, None]
+        weights = masked_softmax(logits_BXNTT, mask_BT[:, None, None, None, :], dim=-1)
+        context: Tensor = (weights @ value).permute(0, 3, 1, 2, 4).flatten(3)
+        return context
 
     def _key_only(self, normal: Tensor, mask_BT: Tensor, gap_bias: Tensor | None) -> Tensor:
         weight_BTXN = masked_softmax(self.logit(normal), mask_BT[..., None, None], dim=1)
@@ -129,17 +122,3 @@ def _zero_linear(num_in: int, num_out: int) -> nn.Linear:
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer
-
-
-def _split(maps_BTXC: Tensor) -> Tensor:
-    """[B, T, quarters x 4, heads x c] to [B, quarters x heads, T, 4 x c]."""
-    num_sequences, num_tokens = maps_BTXC.shape[:2]
-    parts = maps_BTXC.view(num_sequences, num_tokens, 4, 4, NUM_HEADS, -1)
-    return parts.permute(0, 2, 4, 1, 3, 5).reshape(num_sequences, 4 * NUM_HEADS, num_tokens, -1)
-
-
-def _join(context: Tensor, num_channels: int) -> Tensor:
-    """Inverse of ``_split``."""
-    num_sequences, _, num_tokens, _ = context.shape
-    parts = context.view(num_sequences, 4, NUM_HEADS, num_tokens, 4, -1)
-    return parts.permute(0, 3, 1, 4, 2, 5).reshape(num_sequences, num_tokens, -1, num_channels)
