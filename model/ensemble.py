@@ -101,6 +101,8 @@ def build_members(spec: NetworkSpec, states: Sequence[Mapping[str, Tensor]]) -> 
         try:
             network.load_state_dict(dict(state), strict=True)
         except RuntimeError as error:
-            raise BundleError(f"weight check: member {index} does not fit {spec.name}: {error}") from error
+            # torch lists every key on a line of its own; the first fault is enough for one clear line
+            fault = " ".join(str(error).split("\n")[1:2]).strip()
+            raise BundleError(f"weight check: member {index} does not fit {spec.name}: {fault}") from error
         members.append(network)
     return members

@@ -70,7 +70,7 @@ class Recipe:
     num_calibration: int = 600
     num_test: int = 600
     max_frames: int = 36
-    steps: int = 1000
+    steps: int = 600
     batch: int = 16
     seed: int = 20230401
 

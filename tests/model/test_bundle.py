@@ -125,6 +125,16 @@ def test_golden_mismatch_is_refused(bundle: Path) -> None:
         load_scorer(bundle)
 
 
+def test_weights_that_do_not_fit_the_network_are_one_clear_line(bundle: Path) -> None:
+    """A tensor that the network does not have is named, without torch's page of text."""
+    path = bundle / "members/001.safetensors"
+    save_file(load_file(path) | {"surplus": torch.zeros(1)}, path)
+    seal(bundle)
+    with pytest.raises(BundleError, match=r"weight check: member 1 .*surplus") as caught:
+        load_scorer(bundle)
+    assert "\n" not in str(caught.value)
+
+
 def test_missing_and_extra_files_are_refused(bundle: Path) -> None:
     """The layout is closed."""
     (bundle / "notes.txt").write_text("hello")
