@@ -31,14 +31,11 @@ class FusedTokenEncoder(nn.Module):
     def __init__(self, convs: tuple[TimeConv, TimeConv, TimeConv, TimeConv], band_maps: Tensor) -> None:
         super().__init__()
         conv1, conv2, conv3, conv4 = convs
-        num_out = conv1.weight.shape[1]
         weight = conv1.weight.detach()
-        image_weight = torch.zeros(_FRAMES, weight[0, 0, :-1].numel(), _FRAMES, num_out)
-        for output, tap, frame in _FIRST_TERMS:
-            image_weight[frame, :, output] = weight[tap, :, :-1].flatten(1).T
-        self.register_buffer("patch_weight", image_weight.flatten(2).flatten(0, 1).contiguous())
+        taps = [tap for _, tap, _ in _FIRST_TERMS]
+        self.register_buffer("patch_weight", weight[taps, :, :-1].flatten(2).transpose(1, 2).contiguous())
         self.register_buffer("band_table", _band_table(weight[:, :, -1:], band_maps.detach()))
-        self.register_buffer("first_bias", conv1.bias.detach().repeat(_FRAMES))
+        self.register_buffer("first_bias", conv1.bias.detach().clone())
         self.kernel = weight.shape[-1]
         self.second = FourierTimeConv(conv2, size=_FIRST_SIZE, padding=2, time_padding=2)
         self.third = FourierTimeConv(conv3, size=_FIRST_SIZE, padding=0, time_padding=0)
@@ -56,31 +53,27 @@ class FusedTokenEncoder(nn.Module):
         return torch.cat([self._encode(images, bands) for images, bands in pairs])
 
     def _encode(self, images_GFPHW: Tensor, band_GF: Tensor) -> Tensor:
-        first_XGC = fold(self._first(images_GFPHW, band_GF).relu_())
-        maps_XGFC = torch.unflatten(first_XGC, 2, (_FRAMES, -1))
-        maps_XGFC = self.third(self.second(maps_XGFC).relu_()).relu_()
+        maps_XFGC = self.second(fold(self._first(images_GFPHW, band_GF).relu_())).relu_()
+        maps_XFGC = self.third(maps_XFGC).relu_()
         size = self.third.out_size
-        maps_GCHW = fold(maps_XGFC.flatten(2)).permute(1, 2, 0).reshape(len(images_GFPHW), -1, size, size)
+        maps_GCHW = fold(maps_XFGC).permute(2, 1, 3, 0).reshape(len(images_GFPHW), -1, size, size)
         return functional.conv2d(maps_GCHW, self.last_weight, self.last_bias).relu_()
 
     def _first(self, images_GFPHW: Tensor, band_GF: Tensor) -> Tensor:
-        """[X, G, 3 x 64]: the three outputs of the first convolution side by side."""
+        """The first convolution's three outputs, [X, 3, G, 64], pixels in row order."""
         padded = functional.pad(images_GFPHW, (2, 2, 2, 2))
         windows = padded.unfold(3, self.kernel, 2).unfold(4, self.kernel, 2)  # [G, F, P, 13, 13, k, k]
-        patches = windows.permute(3, 4, 0, 1, 2, 5, 6).reshape(_FIRST_SIZE**2, len(images_GFPHW), -1)
-        maps_XGC = patches @ self.patch_weight
-        for frame in range(_FRAMES):
-            maps_XGC += self.band_table[frame].index_select(1, band_GF[:, frame])
-        return maps_XGC.add_(self.first_bias)
+        patches = windows.permute(1, 3, 4, 0, 2, 5, 6).reshape(_FRAMES, -1, self.patch_weight.shape[1])
+        shape = (_FIRST_SIZE**2, _FRAMES, len(images_GFPHW), self.first_bias.shape[0])
+        maps_XFGC = self.first_bias.expand(shape).contiguous()
+        for term, (output, _, frame) in enumerate(_FIRST_TERMS):
+            products = (patches[frame] @ self.patch_weight[term]).view(shape[0], *shape[2:])
+            maps_XFGC[:, output] += products.add_(self.band_table[term].index_select(1, band_GF[:, frame]))
+        return maps_XFGC
 
 
-def _band_table(weight: Tensor, band_maps: Tensor) -> Tensor:
-    """What the band map of each frame adds to the first convolution: [frame, X, band, 3 x 64]."""
-    num_bands, num_out = len(band_maps), weight.shape[1]
-    table = torch.zeros(_FRAMES, _FIRST_SIZE**2, num_bands, _FRAMES, num_out)
-    maps = band_maps.view(num_bands, 1, STAMP_SIZE, STAMP_SIZE)
-    for output, tap, frame in _FIRST_TERMS:
-        table[frame, :, :, output] = (
-            functional.conv2d(maps, weight[tap], stride=2, padding=2).flatten(2).permute(2, 0, 1)
-        )
-    return table.flatten(3)
+def _band_table(weight_UOIHW: Tensor, band_maps: Tensor) -> Tensor:
+    """What a frame's band map adds to each term of the first convolution: [term, X, band, 64]."""
+    maps = band_maps.view(-1, 1, STAMP_SIZE, STAMP_SIZE)
+    terms = [functional.conv2d(maps, weight_UOIHW[tap], stride=2, padding=2) for _, tap, _ in _FIRST_TERMS]
+    return torch.stack([term.flatten(2).permute(2, 0, 1) for term in terms])

@@ -5,9 +5,9 @@ past the map's edge (N = S + padding) or is never asked for (N = S without paddi
 matrices of cosines and sines about the map's centre, so that cosines see only the even part of a map under reflection
 and sines the odd one: half the products again.
 
-Letters as in ``model.batch``; J the frequencies of a half plane (the others are their conjugates), X pixels, I and O
-channels. Maps are folded: the first half of the pixels in row order, the centre, then the mirror image of each pixel
-of the first half.
+Letters as in ``model.batch``; J the frequencies of a half plane (the others are their conjugates), X pixels, U time
+taps, I and O channels. Maps are folded: the first half of the pixels in row order, the centre, then the mirror image
+of each pixel of the first half.
 """
 
 from __future__ import annotations
@@ -50,40 +50,48 @@ class FourierTimeConv(nn.Module):
         self.register_buffer("even_out_XJ", (phase_JX.cos() * scale_J1).T.contiguous().float())
         self.register_buffer("odd_out_XJ", (-phase_JX.sin() * scale_J1)[:, :-1].T.contiguous().float())
         phase_JX = _phases(frequencies_J2, torch.arange(kernel) - (kernel - 1) // 2, period)
-        weight = conv.weight.detach().double().flatten(3).permute(3, 0, 2, 1).flatten(1)
-        shape = (len(frequencies_J2), self.num_taps * self.num_in, self.num_out)
-        real, imaginary = (phase_JX.cos() @ weight).view(shape), (phase_JX.sin() @ weight).view(shape)
-        self.register_buffer("real_JIO", real.float())
-        self.register_buffer("difference_JIO", (imaginary - real).float())
-        self.register_buffer("sum_JIO", (imaginary + real).float())
+        weight_UXIO = conv.weight.detach().double().flatten(3).permute(0, 3, 2, 1)
+        real = torch.einsum("jx,uxio->ujio", phase_JX.cos(), weight_UXIO)
+        imaginary = torch.einsum("jx,uxio->ujio", phase_JX.sin(), weight_UXIO)
+        self.register_buffer("real_UJIO", real.float())
+        self.register_buffer("difference_UJIO", (imaginary - real).float())
+        self.register_buffer("minus_sum_UJIO", -(imaginary + real).float())
         self.register_buffer("bias", conv.bias.detach() * period**2)  # all of it in the frequency 0
         self.even_in_JX: Tensor
         self.odd_in_JX: Tensor
         self.even_out_XJ: Tensor
         self.odd_out_XJ: Tensor
-        self.real_JIO: Tensor
-        self.difference_JIO: Tensor
-        self.sum_JIO: Tensor
+        self.real_UJIO: Tensor
+        self.difference_UJIO: Tensor
+        self.minus_sum_UJIO: Tensor
         self.bias: Tensor
 
-    def forward(self, maps_XGFC: Tensor) -> Tensor:
-        """Folded maps [X, G, F, C] to folded maps [X', G, F', C']."""
-        num_tokens, num_frames = maps_XGFC.shape[1:3]
-        real, imaginary = self._analyse(maps_XGFC.flatten(1))
-        parts = (real, imaginary, real + imaginary)
-        real, imaginary, total = (part.view(-1, num_tokens, num_frames * self.num_in) for part in parts)
+    def forward(self, maps_XFGC: Tensor) -> Tensor:
+        """Folded maps [X, F, G, C] to folded maps [X', F', G, C']."""
+        num_frames, num_tokens = maps_XFGC.shape[1:3]
         num_out_frames = num_frames + 2 * self.time_padding - self.num_taps + 1
-        half = self.even_out_XJ.shape[0]
-        maps = real.new_empty((2 * half - 1, num_tokens, num_out_frames, self.num_out))
-        for time in range(num_out_frames):
-            first = max(0, time - self.time_padding)  # the frames, and then the taps, that meet at this output
-            last = min(num_frames, time - self.time_padding + self.num_taps)
-            tap = first - time + self.time_padding
-            frames = slice(first * self.num_in, last * self.num_in)
-            taps = slice(tap * self.num_in, (tap + last - first) * self.num_in)
-            spectra = (real[..., frames], imaginary[..., frames], total[..., frames])
-            self._synthesise(spectra, taps, maps[:, :, time])
-        return maps
+        real, imaginary = (part.view(-1, *maps_XFGC.shape[1:]) for part in self._analyse(maps_XFGC.flatten(1)))
+        # three real products a complex one: of the sum, the real and the imaginary part
+        shape = (len(real), num_out_frames, num_tokens, self.num_out)
+        shared = self._products(real + imaginary, self.real_UJIO, real.new_zeros(shape))
+        out_imaginary = self._products(real, self.difference_UJIO, shared.clone())
+        out_real = self._products(imaginary, self.minus_sum_UJIO, shared)
+        out_real[0] += self.bias
+        return self._synthesise(out_real.flatten(1), out_imaginary.flatten(1)).view(-1, *shape[1:])
+
+    def _products(self, spectra_JFGC: Tensor, weight_UJIO: Tensor, total_JFGC: Tensor) -> Tensor:
+        """Adds each tap's products to the outputs it reaches; a tap's weights are read once for all its frames."""
+        num_frames, num_out_frames = spectra_JFGC.shape[1], total_JFGC.shape[1]
+        for tap, weight_JIO in enumerate(weight_UJIO):
+            shift = tap - self.time_padding  # of frames against outputs
+            first, last = max(0, -shift), min(num_out_frames, num_frames - shift)
+            frames = spectra_JFGC[:, first + shift : last + shift].flatten(1, 2)
+            reached = total_JFGC[:, first:last]
+            if reached.is_contiguous():
+                reached.flatten(1, 2).baddbmm_(frames, weight_JIO)
+            else:  # torch would go matrix by matrix
+                reached += torch.bmm(frames, weight_JIO).view_as(reached)
+        return total_JFGC
 
     def _analyse(self, maps_XN: Tensor) -> tuple[Tensor, Tensor]:
         """Real and imaginary part of the spectra of folded maps, [J, N] each."""
@@ -94,22 +102,15 @@ class FourierTimeConv(nn.Module):
         even[half] = maps_XN[half]
         return self.even_in_JX @ even, self.odd_in_JX @ (head - tail)
 
-    def _synthesise(self, spectra: tuple[Tensor, Tensor, Tensor], taps: slice, out_XGC: Tensor) -> None:
-        """Product with the weights of ``taps``, transformed back into ``out_XGC``.
-
-        spectra: real part, imaginary part and their sum, so that a complex product takes three real ones.
-        """
-        re, im, total = spectra
-        shared = torch.bmm(total, self.real_JIO[:, taps])
-        imaginary = torch.baddbmm(shared, re, self.difference_JIO[:, taps])
-        real = shared.baddbmm_(im, self.sum_JIO[:, taps], alpha=-1)
-        real[0] += self.bias
-        even = torch.unflatten(self.even_out_XJ @ real.flatten(1), 1, real.shape[1:])
-        odd = torch.unflatten(self.odd_out_XJ @ imaginary.flatten(1), 1, real.shape[1:])
+    def _synthesise(self, real_JN: Tensor, imaginary_JN: Tensor) -> Tensor:
+        """Folded maps [X', N] of spectra."""
+        even, odd = self.even_out_XJ @ real_JN, self.odd_out_XJ @ imaginary_JN
         half = len(odd)
-        torch.add(even[:half], odd, out=out_XGC[:half])
-        torch.sub(even[:half], odd, out=out_XGC[half + 1 :])
-        out_XGC[half] = even[half]
+        maps_XN = even.new_empty((2 * half + 1, even.shape[1]))
+        torch.add(even[:half], odd, out=maps_XN[:half])
+        torch.sub(even[:half], odd, out=maps_XN[half + 1 :])
+        maps_XN[half] = even[half]
+        return maps_XN
 
 
 def _half_plane(period: int) -> Tensor:

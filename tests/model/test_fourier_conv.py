@@ -22,10 +22,10 @@ def test_equals_conv3d(size: int, kernel: int, padding: int, time_padding: int, 
         expected = functional.conv3d(
             maps, conv.weight.permute(1, 2, 0, 3, 4), conv.bias, padding=(time_padding, padding, padding)
         )
-        folded = fold(maps.permute(3, 4, 0, 2, 1).flatten(0, 1))
+        folded = fold(maps.permute(3, 4, 2, 0, 1).flatten(0, 1))
         form = FourierTimeConv(conv, size=size, padding=padding, time_padding=time_padding)
-        answer = fold(form(folded).flatten(2)).reshape(form.out_size, form.out_size, 2, -1, 6)
-    torch.testing.assert_close(answer.permute(2, 4, 3, 0, 1), expected, atol=2e-6, rtol=1e-5)
+        answer = fold(form(folded)).reshape(form.out_size, form.out_size, -1, 2, 6)
+    torch.testing.assert_close(answer.permute(3, 4, 2, 0, 1), expected, atol=2e-6, rtol=1e-5)
 
 
 def test_fold_undoes_itself() -> None:
