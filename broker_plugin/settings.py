@@ -167,6 +167,11 @@ class ClassifySettings(Section):
     min_bands: PositiveInt | None = None
     max_frames: PositiveInt | None = Field(None, description="overrides the bundle's N")
     max_days: PositiveFloat | None = Field(None, description="overrides the bundle's D")
+    late_days: PositiveFloat = Field(
+        30.0,
+        description="an object leaves the state once its newest frame is max_days + this behind the partition's "
+        "newest; packets of it that come still later start it anew",
+    )
     publish_too_short: bool = True
     coalesce: bool = False
     coalesce_lag: PositiveInt = Field(5000, description="messages of lag past which only newest triggers are scored")

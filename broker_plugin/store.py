@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Final
 
 import structlog
 
+from broker_plugin.facts import StoredFact
 from broker_plugin.retention import bounds_of, deletable, may_follow
 from broker_plugin.store_file import (
     FileLock,
@@ -35,6 +36,7 @@ from broker_plugin.store_file import (
     write_meta,
 )
 from schemas.errors import StoreError
+from schemas.observation import content_digest
 from schemas.view import SPARE_FRAMES, FactKey, ViewRule, select_view
 
 # An object's facts are looked over for deletion each time their number passes a multiple of this.
@@ -50,15 +52,6 @@ _UPSERT_OBJECT: Final = (
 )
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredFact:
-    """One fact on its way into the store; ``key.first_offset`` is the offset it was read at."""
-
-    object_key: bytes
-    key: FactKey
-    payload: bytes
 
 
 @dataclass(slots=True)
@@ -177,19 +170,20 @@ class StampStore:
             row = connection.execute("SELECT id FROM objects WHERE key = ?", (object_key,)).fetchone()
             return [] if row is None else list(read_facts(connection, row[0]).values())
 
-    def payloads(self, first_offsets: Iterable[int]) -> list[bytes]:
-        """The stamp-log values of stored facts, by their first offsets, in the order asked."""
+    def payloads(self, keys: Sequence[FactKey]) -> list[bytes]:
+        """The stamp-log values of stored facts, in the order asked, each checked against its digest."""
         statement = "SELECT bytes FROM payloads WHERE first_offset = ?"
         with self._mapped() as connection:
-            found = [connection.execute(statement, (offset,)).fetchone() for offset in first_offsets]
-        if None in found:
-            raise self._condemned("a fact's payload is missing")
-        return [row[0] for row in found]
+            rows = [connection.execute(statement, (key.first_offset,)).fetchone() for key in keys]
+        for key, row in zip(keys, rows, strict=True):
+            if row is None or content_digest(row[0]) != key.digest:
+                raise self._condemned(f"the payload of offset {key.first_offset} is not what was stored")
+        return [row[0] for row in rows]
 
     def view(self, object_key: bytes, rule: ViewRule, *, at_offset: int) -> list[tuple[FactKey, bytes]]:
         """What a trigger at ``at_offset`` sees, in time order, with payloads."""
         keys = select_view(self.facts(object_key), rule, at_offset=at_offset)
-        return list(zip(keys, self.payloads(key.first_offset for key in keys), strict=True))
+        return list(zip(keys, self.payloads(keys), strict=True))
 
     def object_keys(self) -> Iterator[bytes]:
         """Every object, in the order of first arrival. The store must not change meanwhile."""

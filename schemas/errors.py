@@ -6,6 +6,7 @@ ConventionError
 ├── RecordError              one of our own records (stamp log, ledger, ...) cannot be read
 ├── SchemaUnavailable        a resource's: the schema id is unknown and no registry answered; retry
 ├── BundleError              the bundle's: refused at load, with the reason
+├── InferenceError           the model's or the machine's: not even one sequence can be scored; exit status 1
 ├── StoreError               the local state's: another process holds it, or it belongs to another topic
 ├── EvaluationError          the operator's: record files or a truth table cannot be used as they are
 └── BrokerError              the broker's: retries are used up; exit status 1, a supervisor restarts
@@ -94,6 +95,10 @@ class SchemaUnavailable(ConventionError):
 
 class BundleError(ConventionError):
     """A model bundle is refused; the text says which check failed."""
+
+
+class InferenceError(ConventionError):
+    """A bundle cannot score a sequence even alone: the model or the machine is at fault, not the packet."""
 
 
 class StoreError(ConventionError):

@@ -1,0 +1,75 @@
+"""Which bundle a new fact triggers, if any."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from broker_plugin.facts import StoredFact
+from broker_plugin.messages import LogMessage
+from broker_plugin.settings import ClassifySettings
+from model.scores import Eligibility, Scorer
+from schemas.view import FactKey, ViewRule
+
+NO_BUNDLE: Final = "grid"
+OTHER_BAND: Final = "band"
+NO_FRAMES: Final = "no_frames"
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedBundle:
+    """A scorer with the operator's overrides applied."""
+
+    scorer: Scorer
+    rule: ViewRule
+    eligibility: Eligibility
+
+    @classmethod
+    def of(cls, scorer: Scorer, settings: ClassifySettings) -> LoadedBundle:
+        """The scorer's own view rule and eligibility, each bound replaced where a setting states one."""
+        bounds = {
+            name: value for name in ("max_frames", "max_days") if (value := getattr(settings, name)) is not None
+        }
+        needs = {
+            name: value
+            for name in ("min_frames", "min_nights", "min_bands")
+            if (value := getattr(settings, name)) is not None
+        }
+        return cls(scorer, replace(scorer.view_rule, **bounds), replace(scorer.eligibility, **needs))
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """A new fact that a bundle is asked about; ``place`` is its index in its partition's outcomes."""
+
+    message: LogMessage
+    fact: StoredFact
+    bundle: LoadedBundle
+    place: int
+
+
+def bundle_for(
+    fact: StoredFact, held: Iterable[FactKey], bundles: Mapping[str, LoadedBundle]
+) -> tuple[LoadedBundle | None, str | None]:
+    """The bundle that a new fact triggers, or None and why it triggers none. ``held``: the object's facts."""
+    key = fact.key
+    grid_id: str | None = key.grid_id
+    if key.is_withdrawal:
+        grid_id = _grid_of_withdrawal(key, held)
+    if grid_id is None:
+        return None, NO_FRAMES
+    bundle = bundles.get(grid_id)
+    if bundle is None:
+        return None, NO_BUNDLE
+    if key.band_id not in bundle.rule.band_ids:
+        return None, OTHER_BAND
+    return bundle, None
+
+
+def _grid_of_withdrawal(withdrawal: FactKey, held: Iterable[FactKey]) -> str | None:
+    """The grid of the frame taken back, else of the object's newest frame up to here, None without frames."""
+    frames = [key for key in held if not key.is_withdrawal and key.first_offset <= withdrawal.first_offset]
+    if not frames:
+        return None
+    return max(frames, key=lambda key: (key.source_id == withdrawal.source_id, *key.time_order, key.digest)).grid_id
