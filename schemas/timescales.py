@@ -1,0 +1,27 @@
+"""UTC to TAI, and site nights."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from math import floor
+from typing import Final
+
+# (MJD UTC from which it holds, TAI - UTC in s): IERS Bulletin C, since 1999. No leap second since 2017-01-01.
+_LEAP_SECONDS: Final = ((51179, 32), (53736, 33), (54832, 34), (56109, 35), (57204, 36), (57754, 37))
+_STARTS: Final = [start for start, _ in _LEAP_SECONDS]
+JD_MINUS_MJD: Final = 2400000.5
+# UTC of local mean noon as a fraction of a day: (12 h - east longitude / 15) / 24.
+NOON_PALOMAR: Final = 0.5 + 116.8650 / 360
+
+
+def utc_to_tai_mjd(mjd_utc: float) -> float:
+    """MJD (TAI, days) of an MJD in UTC; ValueError before 1999, for which no survey here has data."""
+    index = bisect_right(_STARTS, mjd_utc) - 1
+    if index < 0:
+        raise ValueError(f"MJD {mjd_utc} is before 1999")
+    return mjd_utc + _LEAP_SECONDS[index][1] / 86400
+
+
+def site_night(mjd: float, noon: float) -> int:
+    """Number of the night that holds ``mjd``, counted from the site's local mean noon (a fraction of a UTC day)."""
+    return floor(mjd - noon)
