@@ -10,9 +10,9 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import Final, NoReturn
 
+from broker_plugin.version import plugin_version
 from schemas.errors import ConventionError, SettingsError
 
 DONE: Final = 0
@@ -21,20 +21,14 @@ WRONG_USAGE: Final = 2
 
 # verb -> (module under broker_plugin.commands, one line for the overview)
 VERBS: Final[dict[str, tuple[str, str]]] = {
+    "worker": ("worker", "run the broker worker: ingest and classify"),
+    "demo": ("demo", "all of it on an embedded broker"),
     "check-config": ("check_config", "validate the settings and print them, without a network"),
     "networks": ("networks", "list the networks, their sizes and what they cost"),
     "bundle": ("bundle", "list, inspect, verify or promote model bundles"),
     "evaluate": ("evaluate", "compare classifications with a truth table, write JSON and an HTML report"),
     "show": ("show", "an object's sequence, light curve and probabilities, in the terminal and as PNG"),
 }
-
-
-def plugin_version() -> str:
-    """Version of the installed distribution; stands in every output record."""
-    try:
-        return version("convention-broker")
-    except PackageNotFoundError:
-        return "0+source"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,0 +1,212 @@
+"""The classify role: stamp log in, classifications out. Stateful: one store a partition of the log.
+
+Durable order of a batch: applied to the store (one open transaction), scored, produced, acknowledged, ledger entry
+acknowledged, store committed with its position, group's offset committed. docs/guarantees.md says what a death after
+each of them leads to.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from broker_plugin.classify_engine import ClassifyEngine
+from broker_plugin.classify_metrics import ClassifyMetrics
+from broker_plugin.kafka import AckedProducer, messages_of, num_partitions, topic_identity
+from broker_plugin.ledger import LedgerWriter
+from broker_plugin.messages import HEADER_INGEST_TIME, HEADER_PRODUCER_TIME, BatchResult, LogMessage
+from broker_plugin.metrics import Step
+from broker_plugin.settings import Settings
+from broker_plugin.store import StampStore
+from broker_plugin.store_file import StoreIdentity
+from schemas.errors import BrokerError, DeadLetterReason
+
+log = structlog.get_logger(__name__)
+
+# the group moved on without us: the batch is dropped, its offsets are read again by whoever has them now
+MOVED_ON = frozenset({KafkaError.UNKNOWN_MEMBER_ID, KafkaError.ILLEGAL_GENERATION, KafkaError.REBALANCE_IN_PROGRESS})
+
+
+class ClassifyRole:
+    """At-least-once: a trigger delivered again gives the same bytes again."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        consumer: Consumer,
+        internal: AckedProducer,
+        output: AckedProducer,
+        engine: ClassifyEngine,
+        *,
+        metrics: ClassifyMetrics,
+        instance: str,
+    ) -> None:
+        self._settings = settings
+        self._consumer = consumer
+        self._internal = internal
+        self._output = output
+        self._engine = engine
+        self._metrics = metrics
+        self._instance = instance
+        self._topic = settings.internal.stamp_log_topic
+        self._stores: dict[int, StampStore] = {}
+        self._committed: dict[int, int] = {}
+        group = settings.internal.group
+        self._ledger = LedgerWriter(internal, settings.internal.ledger_topic, "classify", group, instance)
+
+    def subscribe(self, on_change: Callable[[bool], None]) -> None:
+        """Join the group; ``on_change`` hears whether partitions are assigned."""
+
+        def assigned(consumer: Consumer, partitions: list[TopicPartition]) -> None:
+            starts = [self._open(place) for place in consumer.committed(partitions, timeout=30)]
+            consumer.incremental_assign(starts)
+            on_change(True)
+
+        def gone(consumer: Consumer, partitions: list[TopicPartition]) -> None:
+            # called from consume, so between batches: nothing is in flight
+            self._close(partition.partition for partition in partitions)
+
+        self._consumer.subscribe([self._topic], on_assign=assigned, on_revoke=gone, on_lost=gone)
+
+    def step(self) -> int:
+        """One batch; returns its number of messages. Raises BrokerError, StoreError or InferenceError."""
+        classify = self._settings.classify
+        batch = list(messages_of(self._consumer.consume(classify.batch_size, timeout=classify.batch_deadline_s)))
+        messages = [_log_message(message) for message in batch]
+        if not messages:
+            return 0
+        self._metrics.batch(len(messages))
+        result = self._engine.process(
+            messages,
+            self._stores,
+            self._committed,
+            restore_below=self._committed,
+            coalesce_now=classify.coalesce and self._behind(messages) > classify.coalesce_lag,
+        )
+        self._metrics.took(result.durations_s)
+        with self._metrics.step(Step.PUBLISH):
+            self._publish(result)
+        with self._metrics.step(Step.COMMIT):
+            self._commit(messages)
+        self._count(result)
+        log.info("batch", messages=len(messages), records=len(result.records), unreadable=len(result.unreadable))
+        return len(messages)
+
+    def close(self) -> None:
+        """Close the stores; open transactions roll back."""
+        self._close(list(self._stores))
+
+    def _open(self, place: TopicPartition) -> TopicPartition:
+        """Open a partition's store; where its consumption starts."""
+        partition = place.partition
+        cluster_id, topic_id = topic_identity(self._settings.internal, self._topic)
+        identity = StoreIdentity(
+            cluster_id, topic_id, self._topic, partition, num_partitions(self._settings.internal, self._topic)
+        )
+        path = Path(self._settings.classify.state_dir) / f"{self._topic}-{partition}.sqlite"
+        store = StampStore(path, identity, rules=self._engine.view_rules, holder=self._instance)
+        self._stores[partition] = store
+        group_position = max(place.offset, 0)  # negative: the group has committed nothing
+        self._committed[partition] = group_position
+        start = min(store.position or 0, group_position)
+        self._ledger.start(self._topic, partition, group_position)
+        log.info("partition assigned", partition=partition, start=start, group=group_position, store=store.position)
+        return TopicPartition(self._topic, partition, start)
+
+    def _close(self, partitions: Iterable[int]) -> None:
+        for partition in list(partitions):
+            store = self._stores.pop(partition, None)
+            self._committed.pop(partition, None)
+            self._metrics.store_closed(partition)
+            if store is not None:
+                store.close()
+
+    def _publish(self, result: BatchResult) -> None:
+        for record in result.records:
+            if record.publish:
+                self._output.produce(
+                    self._settings.output.topic, key=record.key, value=record.value, headers=record.headers
+                )
+        self._output.flush()
+        for partition, outcomes in result.outcomes.items():
+            fresh = [(o.offset, o.outcome.value, o.reason) for o in outcomes]
+            fresh = [entry for entry in fresh if entry[0] >= self._committed[partition]]
+            if fresh:
+                self._ledger.write(self._topic, partition, fresh)
+        self._internal.flush()
+
+    def _commit(self, messages: Sequence[LogMessage]) -> None:
+        ends = {message.partition: message.offset + 1 for message in messages}
+        for partition in ends:
+            self._stores[partition].commit()
+        moved = {p: end for p, end in ends.items() if end > self._committed[p]}
+        if not moved:
+            return
+        try:
+            places = [TopicPartition(self._topic, partition, end) for partition, end in moved.items()]
+            self._consumer.commit(offsets=places, asynchronous=False)
+        except KafkaException as error:
+            if error.args[0].code() not in MOVED_ON:
+                raise BrokerError(f"commit of {self._topic}: {error}") from error
+            self._metrics.batch_dropped()
+            log.warning("the group moved on, batch dropped", error=str(error))
+            return
+        self._committed |= moved
+
+    def _behind(self, messages: Sequence[LogMessage]) -> int:
+        lag = 0
+        for partition, end in {message.partition: message.offset + 1 for message in messages}.items():
+            marks = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
+            if marks is not None:
+                lag += max(0, int(marks[1]) - end)
+        return lag
+
+    def _count(self, result: BatchResult) -> None:
+        for outcomes in result.outcomes.values():
+            for outcome in outcomes:
+                self._metrics.outcome(outcome.outcome)
+        for record in result.records:
+            self._metrics.scored(record.classification)
+            headers = dict(record.headers)
+            self._metrics.published(
+                observed_mjd=record.classification.last_mjd,
+                produced_s=_seconds(headers.get(HEADER_PRODUCER_TIME)),
+                ingested_s=_seconds(headers.get(HEADER_INGEST_TIME)),
+            )
+        for partition, store in self._stores.items():
+            if partition in result.outcomes:
+                counts = store.counts()
+                self._metrics.store_size(
+                    partition, num_objects=counts["objects"], num_facts=counts["facts"], size_bytes=counts["bytes"]
+                )
+        for unreadable in result.unreadable:
+            log.error(
+                "unreadable stamp-log record",
+                reason=DeadLetterReason.BAD_AVRO.value,
+                partition=unreadable.message.partition,
+                offset=unreadable.message.offset,
+                error=str(unreadable.error),
+            )
+
+
+def _log_message(message: Message) -> LogMessage:
+    key = message.key()
+    headers = tuple((name, value if isinstance(value, bytes) else b"") for name, value in message.headers() or ())
+    return LogMessage(
+        partition=int(message.partition() or 0),
+        offset=int(message.offset() or 0),
+        key=key.encode() if isinstance(key, str) else key,
+        payload=message.value() or b"",
+        headers=headers,
+        timestamp_ms=int(message.timestamp()[1]),
+    )
+
+
+def _seconds(milliseconds: bytes | None) -> float | None:
+    if milliseconds is None or not re.fullmatch(rb"\d+", milliseconds):
+        return None
+    return int(milliseconds) / 1000

@@ -1,0 +1,161 @@
+"""The ingest role: packets in, observations on the stamp log out. Stateless; scaled by Kafka.
+
+Durable order of a batch: produced, acknowledged, ledger entry acknowledged, group's offset committed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+
+import structlog
+from confluent_kafka import Consumer, Message, TopicPartition
+
+from broker_plugin.kafka import ENVELOPE_BYTES, AckedProducer, messages_of
+from broker_plugin.ledger import LedgerWriter, Outcomes
+from broker_plugin.messages import (
+    HEADER_INGEST_TIME,
+    HEADER_INPUT_OFFSET,
+    HEADER_INPUT_PARTITION,
+    HEADER_INPUT_TOPIC,
+    HEADER_PRODUCER_TIME,
+)
+from broker_plugin.metrics import DEAD_LETTER, FILTERED, STAMPED, IngestMetrics, Step
+from broker_plugin.settings import IngestSettings, Settings
+from schemas.cuts import Cuts, SkyBox
+from schemas.dead_letter import DeadLetter
+from schemas.decode import PacketDecoder
+from schemas.errors import BrokerError, PacketError
+from schemas.observation import log_key
+from schemas.outcome import Filtered
+
+log = structlog.get_logger(__name__)
+
+
+def cuts_of(settings: IngestSettings) -> Cuts:
+    """The settings' cuts as the decoder takes them."""
+    sky = settings.sky
+    return Cuts(
+        programids=frozenset(settings.programids) if settings.programids else None,
+        min_reliability=settings.min_reliability,
+        reject_moving=settings.reject_moving,
+        sky_box=None if sky is None else SkyBox(sky.ra_min, sky.ra_max, sky.dec_min, sky.dec_max),
+    )
+
+
+class IngestRole:
+    """At-least-once: a batch read again publishes the same bytes again, which the store knows as duplicates."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        consumer: Consumer,
+        producer: AckedProducer,
+        *,
+        metrics: IngestMetrics,
+        instance: str,
+        plugin_version: str,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._consumer = consumer
+        self._producer = producer
+        self._metrics = metrics
+        self._version = plugin_version
+        self._now = now
+        self._decoder = PacketDecoder(cuts=cuts_of(settings.ingest), keep_native=settings.ingest.keep_native)
+        internal = settings.internal
+        self._ledger = LedgerWriter(producer, internal.ledger_topic, "ingest", settings.input.group, instance)
+        self._window: deque[bool] = deque(maxlen=settings.ingest.dead_letter_window)
+
+    def subscribe(self, on_change: Callable[[bool], None]) -> None:
+        """Join the group; ``on_change`` hears whether partitions are assigned."""
+
+        def assigned(consumer: Consumer, partitions: list[TopicPartition]) -> None:
+            for partition in partitions:
+                self._ledger.start(partition.topic, partition.partition, None)
+            on_change(True)
+
+        self._consumer.subscribe(list(self._settings.input.topics), on_assign=assigned)
+
+    def step(self) -> int:
+        """One batch; returns its number of packets. BrokerError when Kafka fails past its retries."""
+        ingest = self._settings.ingest
+        batch = list(messages_of(self._consumer.consume(ingest.batch_size, timeout=ingest.batch_deadline_s)))
+        if not batch:
+            return 0
+        outcomes: dict[tuple[str, int], Outcomes] = {}
+        with self._metrics.step(Step.DECODE):
+            for message in batch:
+                outcome, reason = self._one(message)
+                place = (str(message.topic()), int(message.partition() or 0))
+                outcomes.setdefault(place, []).append((int(message.offset() or 0), outcome, reason))
+        with self._metrics.step(Step.PUBLISH):
+            self._producer.flush()
+            for (topic, partition), of_partition in outcomes.items():
+                self._ledger.write(topic, partition, of_partition)
+            self._producer.flush()
+        with self._metrics.step(Step.COMMIT):
+            ends = [TopicPartition(t, p, found[-1][0] + 1) for (t, p), found in outcomes.items()]
+            self._consumer.commit(offsets=ends, asynchronous=False)
+        self._metrics.batch(len(batch))
+        self._watch_dead_letters()
+        log.info("batch", packets=len(batch), partitions=len(outcomes))
+        return len(batch)
+
+    def _one(self, message: Message) -> tuple[str, str | None]:
+        """Decode and queue one packet; what became of it."""
+        payload = message.value() or b""
+        try:
+            outcome = self._decoder.decode(payload)
+        except PacketError as error:
+            self._dead_letter(message, payload, error)
+            return DEAD_LETTER, error.reason.value
+        self._window.append(False)
+        survey = outcome.identity.survey
+        if isinstance(outcome, Filtered):
+            self._metrics.filtered(survey, outcome.reason, size_bytes=len(payload))
+            return FILTERED, outcome.reason.value
+        fact = outcome.fact
+        self._producer.produce(
+            self._settings.internal.stamp_log_topic,
+            key=log_key(fact.survey, fact.object_id),
+            value=fact.to_bytes(),
+            headers=[
+                (HEADER_INPUT_TOPIC, str(message.topic()).encode()),
+                (HEADER_INPUT_PARTITION, str(message.partition()).encode()),
+                (HEADER_INPUT_OFFSET, str(message.offset()).encode()),
+                (HEADER_INGEST_TIME, str(int(self._now() * 1000)).encode()),
+                (HEADER_PRODUCER_TIME, str(message.timestamp()[1]).encode()),
+            ],
+        )
+        self._metrics.stamped(survey, size_bytes=len(payload))
+        return STAMPED, None
+
+    def _dead_letter(self, message: Message, payload: bytes, error: PacketError) -> None:
+        key = message.key()
+        letter = DeadLetter.from_error(
+            error,
+            payload,
+            topic=str(message.topic()),
+            partition=int(message.partition() or 0),
+            offset=int(message.offset() or 0),
+            timestamp_ms=int(message.timestamp()[1]),
+            key=key.encode() if isinstance(key, str) else key,
+            plugin_version=self._version,
+            max_payload_bytes=self._settings.internal.max_message_bytes - ENVELOPE_BYTES // 2,
+        )
+        self._producer.produce(self._settings.internal.dead_letter_topic, key=letter.key, value=letter.to_bytes())
+        self._metrics.dead_lettered(None, error.reason, size_bytes=len(payload))
+        self._window.append(True)
+        log.warning("dead letter", reason=error.reason.value, detail=error.detail, offset=letter.offset)
+
+    def _watch_dead_letters(self) -> None:
+        """More dead letters than the set share of a full window: the stream or the plugin is broken, not a packet."""
+        share = sum(self._window) / len(self._window)
+        limit = self._settings.ingest.max_dead_letter_share
+        if len(self._window) == self._window.maxlen and share > limit:
+            raise BrokerError(
+                f"{share:.0%} of the last {len(self._window)} packets are dead letters, limit {limit:.0%}"
+            )

@@ -1,0 +1,167 @@
+"""Kafka clients as the two roles use them: every send is acknowledged or raises, every consumer commits by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicCollection
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from broker_plugin.settings import Connection, InternalSettings, OutputSettings, WorkerSettings
+from schemas.errors import BrokerError
+
+# dead letters carry the packet and its coordinates
+ENVELOPE_BYTES: Final = 65_536
+DAY_MS: Final = 86_400_000
+ADMIN_TIMEOUT_S: Final = 30.0
+Headers = Sequence[tuple[str, bytes]]
+
+
+def client_config(connection: Connection) -> dict[str, Any]:
+    """librdkafka's settings of one connection; holds secrets, never log it."""
+    values = {
+        "bootstrap.servers": connection.bootstrap_servers,
+        "security.protocol": connection.security_protocol,
+        "sasl.mechanism": connection.sasl_mechanism,
+        "sasl.username": connection.sasl_username,
+        "sasl.password": connection.sasl_password and connection.sasl_password.get_secret_value(),
+        "ssl.ca.location": connection.ssl_ca_location and str(connection.ssl_ca_location),
+        "ssl.certificate.location": connection.ssl_certificate_location and str(connection.ssl_certificate_location),
+        "ssl.key.location": connection.ssl_key_location and str(connection.ssl_key_location),
+        "ssl.key.password": connection.ssl_key_password and connection.ssl_key_password.get_secret_value(),
+    }
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def make_consumer(connection: Connection, worker: WorkerSettings, *, group: str, start: str) -> Consumer:
+    """A consumer that never commits by itself; cooperative, static where an instance id is set."""
+    config = client_config(connection) | {
+        "group.id": group,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": start,
+        "isolation.level": "read_committed",
+        "partition.assignment.strategy": "cooperative-sticky",
+        "session.timeout.ms": worker.session_timeout_ms,
+        "heartbeat.interval.ms": worker.heartbeat_interval_ms,
+        "max.poll.interval.ms": worker.max_poll_interval_ms,
+        # a regular expression finds new topics (ZTF has one a night) within this time
+        "topic.metadata.refresh.interval.ms": 30_000,
+    }
+    if worker.instance_id is not None:
+        config["group.instance.id"] = f"{worker.instance_id}-{group}"
+    return Consumer(config)
+
+
+class AckedProducer:
+    """Sends are durable once ``flush`` returns. Idempotent, acks=all, keys hashed as Java's clients do."""
+
+    def __init__(self, connection: Connection, worker: WorkerSettings, *, max_message_bytes: int) -> None:
+        self._timeout_s = worker.delivery_timeout_s
+        self._failures: list[str] = []
+        self._producer = Producer(
+            client_config(connection)
+            | {
+                "enable.idempotence": True,
+                "acks": "all",
+                "partitioner": "murmur2_random",
+                "linger.ms": 5,
+                "compression.type": "none",  # float16 pixels do not compress
+                "message.max.bytes": max_message_bytes,
+                "delivery.timeout.ms": int(worker.delivery_timeout_s * 1000),
+            }
+        )
+
+    def produce(self, topic: str, *, key: bytes | None, value: bytes, headers: Headers = ()) -> None:
+        """Queue one message; waits for room when the queue is full. BrokerError when it cannot be queued."""
+        while True:
+            try:
+                self._producer.produce(
+                    topic, key=key, value=value, headers=list(headers), on_delivery=self._on_delivery
+                )
+            except BufferError:
+                self._producer.poll(0.1)
+                continue
+            except KafkaException as error:
+                raise BrokerError(f"message of {len(value)} bytes for {topic}: {error}") from error
+            self._producer.poll(0)
+            return
+
+    def flush(self) -> None:
+        """Wait until everything queued is acknowledged; BrokerError when anything is not."""
+        left = self._producer.flush(self._timeout_s + 5)
+        if left or self._failures:
+            failures, self._failures = self._failures, []
+            raise BrokerError(f"{left} messages unacknowledged, {len(failures)} failed: {'; '.join(failures[:3])}")
+
+    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            self._failures.append(f"{message.topic()}: {error}")
+
+
+def messages_of(batch: Sequence[Message]) -> Iterator[Message]:
+    """The messages of a batch; BrokerError on an error event that librdkafka does not mend by itself."""
+    for message in batch:
+        error = message.error()
+        if error is None:
+            yield message
+        elif error.code() != KafkaError._PARTITION_EOF and not error.retriable():
+            if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                continue  # a topic that is yet to be created
+            raise BrokerError(f"consuming: {error}")
+
+
+def create_topics(internal: InternalSettings, output: OutputSettings) -> None:
+    """Create what is missing, with its retention; BrokerError when the stamp log has another partition count."""
+    largest = internal.max_message_bytes + ENVELOPE_BYTES
+    wanted = [
+        (internal, internal.stamp_log_topic, internal.partitions, internal.replication, internal.retention_days),
+        (internal, internal.dead_letter_topic, 1, internal.replication, internal.dead_letter_retention_days),
+        (internal, internal.ledger_topic, 1, internal.replication, internal.ledger_retention_days),
+        (output, output.topic, output.partitions, output.replication, None),
+    ]
+    for connection, name, partitions, replication, days in wanted:
+        config = {"max.message.bytes": str(largest)}
+        if days is not None:
+            config["retention.ms"] = str(int(days * DAY_MS))
+        _create(connection, NewTopic(name, partitions, replication, config=config))
+    found = num_partitions(internal, internal.stamp_log_topic)
+    if found != internal.partitions:
+        raise BrokerError(
+            f"{internal.stamp_log_topic} has {found} partitions, internal.partitions is {internal.partitions}: "
+            "set it to the topic's, since objects cannot move between partitions"
+        )
+
+
+def num_partitions(connection: Connection, topic: str) -> int:
+    """Number of partitions of a topic; BrokerError when the broker does not answer or has no such topic."""
+    try:
+        metadata = AdminClient(client_config(connection)).list_topics(topic, timeout=ADMIN_TIMEOUT_S)
+    except KafkaException as error:
+        raise BrokerError(f"{connection.bootstrap_servers} does not answer: {error}") from error
+    if metadata.topics[topic].error is not None:
+        raise BrokerError(f"topic {topic}: {metadata.topics[topic].error}")
+    return len(metadata.topics[topic].partitions)
+
+
+def _create(connection: Connection, topic: NewTopic) -> None:
+    admin = AdminClient(client_config(connection))
+    try:
+        admin.create_topics([topic], request_timeout=ADMIN_TIMEOUT_S)[topic.topic].result(ADMIN_TIMEOUT_S)
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+            raise BrokerError(f"{connection.bootstrap_servers}: topic {topic.topic}: {error}") from error
+
+
+def topic_identity(connection: Connection, topic: str) -> tuple[str, str]:
+    """Cluster id and topic id, the broker's own; an id the broker does not state is the empty string."""
+    admin = AdminClient(client_config(connection))
+    try:
+        cluster_id = admin.list_topics(topic, timeout=ADMIN_TIMEOUT_S).cluster_id
+        described = admin.describe_topics(TopicCollection([topic]), request_timeout=ADMIN_TIMEOUT_S)
+        topic_id = described[topic].result(ADMIN_TIMEOUT_S).topic_id
+    except KafkaException as error:
+        raise BrokerError(f"{connection.bootstrap_servers}: topic {topic}: {error}") from error
+    return cluster_id or "", str(topic_id or "")

@@ -1,0 +1,177 @@
+"""One role in this process, or both as child processes: the same two that a cluster runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import structlog
+
+from broker_plugin.health import ASSIGNED, Health, HealthServer
+from broker_plugin.kafka import ENVELOPE_BYTES, AckedProducer, create_topics, make_consumer
+from broker_plugin.logs import configure_logs
+from broker_plugin.metrics import IngestMetrics, worker_registry
+from broker_plugin.settings import Settings
+from broker_plugin.version import plugin_version
+from schemas.errors import SettingsError
+from schemas.surveys import SURVEYS
+
+ROLES: Final = ("ingest", "classify")
+
+log = structlog.get_logger(__name__)
+
+
+def refuse_unavailable(settings: Settings) -> None:
+    """SettingsError for a setting that this version knows and cannot honour yet: it never runs as if it did."""
+    asked = {
+        "input.registry_url": settings.input.registry_url,
+        "output.registry_url": settings.output.registry_url,
+        "output.elasticc_topic": settings.output.elasticc_topic,
+        "classify.challengers": settings.classify.challengers,
+        "classify.exactly_once": settings.classify.exactly_once,
+    }
+    for key, value in asked.items():
+        if value:
+            raise SettingsError(f"{key} is not available in version {plugin_version()}: leave it unset")
+
+
+class _Stop:
+    """Set by SIGTERM and SIGINT; the loop ends after its batch."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._ask)
+
+    def _ask(self, number: int, frame: object) -> None:
+        self.asked = True
+
+
+def run_role(settings: Settings, role: str) -> int:
+    """Run one role in the foreground until it is told to stop; errors of the project are raised."""
+    refuse_unavailable(settings)
+    instance = f"{socket.gethostname()}-{os.getpid()}-{role}"
+    configure_logs(level=settings.log.level, format=settings.log.format, role=role, instance=instance)
+    stop = _Stop()
+    create_topics(settings.internal, settings.output)
+    registry = worker_registry()
+    health = Health(max_silence_s=settings.worker.max_poll_interval_ms / 1000, waits_for=(ASSIGNED,))
+    port = settings.worker.metrics_port and settings.worker.metrics_port + ROLES.index(role)
+    with HealthServer(registry, health, host=settings.worker.metrics_host, port=port) as server:
+        log.info("started", role=role, metrics_port=server.port, version=plugin_version())
+        start = _start_ingest if role == "ingest" else _start_classify
+        step, close = start(settings, registry, health, instance)
+        try:
+            while not stop.asked:
+                step()
+                health.progressed()
+        finally:
+            close()
+    log.info("stopped", role=role)
+    return 0
+
+
+def _producer(settings: Settings, *, output: bool = False) -> AckedProducer:
+    connection = settings.output if output else settings.internal
+    largest = settings.internal.max_message_bytes + ENVELOPE_BYTES
+    return AckedProducer(connection, settings.worker, max_message_bytes=largest)
+
+
+def _start_ingest(
+    settings: Settings, registry: object, health: Health, instance: str
+) -> tuple[Callable[[], int], Callable[[], None]]:
+    from broker_plugin.ingest import IngestRole
+
+    consumer = make_consumer(settings.input, settings.worker, group=settings.input.group, start=settings.input.start)
+    role = IngestRole(
+        settings,
+        consumer,
+        _producer(settings),
+        metrics=IngestMetrics(
+            registry,  # type: ignore[arg-type]
+            surveys=[survey.name for survey in SURVEYS],
+            version=plugin_version(),
+        ),
+        instance=instance,
+        plugin_version=plugin_version(),
+    )
+    role.subscribe(lambda met: health.set(ASSIGNED, met))
+    return role.step, consumer.close
+
+
+def _start_classify(
+    settings: Settings, registry: object, health: Health, instance: str
+) -> tuple[Callable[[], int], Callable[[], None]]:
+    from broker_plugin.classify import ClassifyRole
+    from broker_plugin.classify_engine import ClassifyEngine
+    from broker_plugin.classify_metrics import ClassifyMetrics
+    from model.bundle_store import shipped_bundles
+    from model.runtime import load_scorer
+
+    classify = settings.classify
+    scorers = [
+        load_scorer(
+            path,
+            device=classify.device,
+            threads=classify.threads,
+            prior=classify.class_prior,
+            cache_bytes=int(classify.token_cache_mb * 1e6),
+        )
+        for path in (classify.bundles or shipped_bundles())
+    ]
+    if not scorers:
+        raise SettingsError("classify.bundles is empty and no bundle is shipped: name a bundle directory")
+    engine = ClassifyEngine(
+        scorers, classify, log_topic=settings.internal.stamp_log_topic, plugin_version=plugin_version()
+    )
+    metrics = ClassifyMetrics(registry, version=plugin_version())  # type: ignore[arg-type]
+    metrics.device(requested=classify.device, used=scorers[0].device)
+    metrics.bundles(list(engine.bundle_ids.values()))
+    consumer = make_consumer(settings.internal, settings.worker, group=settings.internal.group, start="earliest")
+    role = ClassifyRole(
+        settings,
+        consumer,
+        _producer(settings),
+        _producer(settings, output=True),
+        engine,
+        metrics=metrics,
+        instance=instance,
+    )
+    role.subscribe(lambda met: health.set(ASSIGNED, met))
+
+    def close() -> None:
+        consumer.close()
+        role.close()
+
+    return role.step, close
+
+
+def run_both(arguments: Sequence[str], *, drain_deadline_s: float) -> int:
+    """One child process a role, with the same arguments; ends when either does. 1 when one of them failed."""
+    stop = _Stop()
+    children = [
+        subprocess.Popen([sys.executable, "-m", "broker_plugin", "worker", *arguments, "--role", role])
+        for role in ROLES
+    ]
+    while not stop.asked and all(child.poll() is None for child in children):
+        time.sleep(0.05)
+    failed = [child.returncode for child in children if child.returncode]
+    for child in children:
+        if child.poll() is None:
+            child.terminate()
+    deadline = time.monotonic() + drain_deadline_s
+    for child in children:
+        try:
+            status = child.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            child.kill()
+            status = child.wait()
+        if status:
+            failed.append(status)
+    return 1 if failed else 0
