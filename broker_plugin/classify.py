@@ -195,7 +195,8 @@ class ClassifyRole:
 
 def _log_message(message: Message) -> LogMessage:
     key = message.key()
-    headers = tuple((name, value if isinstance(value, bytes) else b"") for name, value in message.headers() or ())
+    pairs: list[tuple[str, bytes | None]] = list(message.headers() or ())  # type: ignore[arg-type]
+    headers = tuple((name, value or b"") for name, value in pairs)
     return LogMessage(
         partition=int(message.partition() or 0),
         offset=int(message.offset() or 0),
