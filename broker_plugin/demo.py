@@ -142,9 +142,9 @@ def _show_classifications(settings: Settings, console: Console) -> None:
     for message in read_topic(settings.output, settings.output.topic):
         record = Classification.from_bytes(message.value() or b"")
         last[record.object_id] = record
-    table = Table(title=f"{len(last)} objects, last record of each")
+    table = Table(title=f"{len(last)} objects, last record of each", pad_edge=False)
     for column in ("object", "status", "class", "probability", "spread", "frames per band"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=column == "object")
     for object_id, record in sorted(last.items())[:MAX_ROWS]:
         probability = spread = "-"
         if record.probabilities is not None and record.spread is not None:
