@@ -45,16 +45,16 @@ def run_demo(*, broker: str | None, output: Path, num_objects: int) -> int:
     packets, source = _packets(num_objects)
     with ExitStack() as stack:
         address = broker or stack.enter_context(embedded_broker())
-        flags = _flags(address, output, embedded=broker is None)
+        flags = worker_flags(address, output, embedded=broker is None)
         settings = load_settings(flags=flags)
         console.print(f"{len(packets)} {source} alerts -> {address}, topic {settings.input.topics[0]}")
         create_topics(settings.internal, settings.output)
-        _send(settings, packets)
+        send(settings, packets)
         log = stack.enter_context((output / "worker.log").open("wb"))
         command = [sys.executable, "-m", "broker_plugin", "worker", *(f"--set={flag}" for flag in flags)]
         worker = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         try:
-            accounts = _await(settings, worker, len(packets), console)
+            accounts = follow_ledger(settings, worker, len(packets), console)
         finally:
             worker.terminate()
             worker.wait(60)
@@ -73,7 +73,8 @@ def _packets(num_objects: int) -> tuple[list[bytes], str]:
     return [packet.payload for packet in packets], "simulated"
 
 
-def _flags(address: str, output: Path, *, embedded: bool) -> list[str]:
+def worker_flags(address: str, output: Path, *, embedded: bool) -> list[str]:
+    """Overrides (``section.key=value``) of a worker on fresh topics of the broker at ``address``."""
     prefix = f"demo-{uuid4().hex[:8]}"
     flags = [f'{section}.bootstrap_servers="{address}"' for section in ("input", "internal", "output")]
     flags += [
@@ -93,19 +94,22 @@ def _flags(address: str, output: Path, *, embedded: bool) -> list[str]:
     return flags
 
 
-def _send(settings: Settings, packets: Sequence[bytes]) -> None:
+def send(settings: Settings, packets: Sequence[bytes]) -> None:
+    """Put packets on the input topic, without a key as Rubin's producer does."""
     producer = AckedProducer(settings.input, settings.worker, max_message_bytes=settings.internal.max_message_bytes)
     for payload in packets:
         producer.produce(settings.input.topics[0], key=None, value=payload)
     producer.flush()
 
 
-def _accounts(settings: Settings) -> dict[tuple[str, str, int], Account]:
+def read_accounts(settings: Settings) -> dict[tuple[str, str, int], Account]:
+    """The ledger as it stands."""
     messages = read_topic(settings.internal, settings.internal.ledger_topic)
     return audit(LedgerEntry.from_bytes(message.value() or b"") for message in messages)
 
 
-def _total(accounts: dict[tuple[str, str, int], Account], role: str, outcome: str | None = None) -> int:
+def total(accounts: dict[tuple[str, str, int], Account], role: str, outcome: str | None = None) -> int:
+    """Offsets of a role, all of them or those of one outcome."""
     return sum(
         count
         for (of_role, _, _), account in accounts.items()
@@ -115,7 +119,7 @@ def _total(accounts: dict[tuple[str, str, int], Account], role: str, outcome: st
     )
 
 
-def _await(
+def follow_ledger(
     settings: Settings, worker: subprocess.Popen[bytes], num_packets: int, console: Console
 ) -> dict[tuple[str, str, int], Account]:
     """Follow the ledger until every packet and every stamp has its outcome."""
@@ -126,9 +130,9 @@ def _await(
         while time.monotonic() < deadline:
             if worker.poll() is not None:
                 raise BrokerError(f"the worker ended with status {worker.returncode}: see its log")
-            accounts = _accounts(settings)
-            num_read, num_stamps = _total(accounts, "ingest"), _total(accounts, "ingest", "stamped")
-            num_done = _total(accounts, "classify")
+            accounts = read_accounts(settings)
+            num_read, num_stamps = total(accounts, "ingest"), total(accounts, "ingest", "stamped")
+            num_done = total(accounts, "classify")
             progress.update(ingest, completed=num_read)
             progress.update(classify, completed=num_done)
             if num_read >= num_packets and num_done >= num_stamps:

@@ -1,0 +1,137 @@
+"""The worker on a real broker: from packets to records, with every alert accounted for."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from broker_plugin.demo import follow_ledger, read_accounts, send, total, worker_flags
+from broker_plugin.ledger import Account
+from broker_plugin.settings import Settings
+from broker_plugin.settings_sources import load_settings
+from broker_plugin.topic_reader import read_topic
+from schemas.classification import Classification
+from schemas.dead_letter import DeadLetter
+from schemas.synthetic import generate_packets
+
+SN_2021RHU = "ztf/mwvgroup+Pitt-Google-Broker/SuperNNova/ZTF21abiuvdk"
+pytestmark = pytest.mark.timeout(240)
+
+
+class Run:
+    """One worker on fresh topics of a broker."""
+
+    def __init__(self, address: str, folder: Path, *extra: str) -> None:
+        self.flags = [*worker_flags(address, folder, embedded=True), *extra]
+        self.settings: Settings = load_settings(flags=self.flags)
+        self.log = folder / "worker.log"
+
+    @contextmanager
+    def worker(self) -> Iterator[subprocess.Popen[bytes]]:
+        """Both roles, stopped by SIGTERM at the end."""
+        command = [sys.executable, "-m", "broker_plugin", "worker", *(f"--set={flag}" for flag in self.flags)]
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait(60)
+
+    def follow(self, worker: subprocess.Popen[bytes], num_packets: int) -> dict[tuple[str, str, int], Account]:
+        """Until every packet and stamp has an outcome."""
+        return follow_ledger(self.settings, worker, num_packets, Console(quiet=True))
+
+    def last_values(self) -> dict[bytes, bytes]:
+        """Key -> value of the last record of each object."""
+        output = self.settings.output
+        return {m.key() or b"": m.value() or b"" for m in read_topic(output, output.topic)}
+
+
+def run_all(address: str, folder: Path, packets: Sequence[bytes]) -> tuple[Run, dict[tuple[str, str, int], Account]]:
+    folder.mkdir()
+    run = Run(address, folder)
+    with run.worker() as worker:
+        send(run.settings, packets)
+        accounts = run.follow(worker, len(packets))
+    assert worker.returncode == 0, run.log.read_text()
+    return run, accounts
+
+
+@pytest.mark.data
+def test_sn_2021rhu_end_to_end(broker: str, sample_data: Path, tmp_path: Path) -> None:
+    """The 34 alerts of SN 2021rhu become one sequence of 34 frames, 18 g and 16 r, and the ledger balances."""
+    packets = [path.read_bytes() for path in sorted((sample_data / SN_2021RHU).iterdir())]
+    run, accounts = run_all(broker, tmp_path / "run", packets)
+    (value,) = run.last_values().values()
+    record = Classification.from_bytes(value)
+    assert record.object_id == "ZTF21abiuvdk"
+    assert record.num_frames == 34
+    assert (record.frames_per_band["g"], record.frames_per_band["r"]) == (18, 16)
+    assert all(account.balanced for account in accounts.values())
+    assert total(accounts, "ingest", "stamped") == 34
+    assert total(accounts, "classify") == 34
+
+
+def test_order_and_duplicates_change_nothing(broker: str, tmp_path: Path) -> None:
+    """The same packets shuffled and doubled give the same last record per object, byte for byte."""
+    packets = [packet.payload for packet in generate_packets(seed=3, num_objects=8, num_frames=8)]
+    first, _ = run_all(broker, tmp_path / "in-order", packets)
+    disordered = [*packets, *packets[::3]]
+    random.Random(5).shuffle(disordered)
+    second, accounts = run_all(broker, tmp_path / "shuffled", disordered)
+    assert len(first.last_values()) == 8
+    assert first.last_values() == second.last_values()
+    assert total(accounts, "classify", "duplicate") == len(disordered) - len(packets)
+
+
+def test_a_poison_packet_is_dead_lettered_and_its_neighbours_pass(broker: str, tmp_path: Path) -> None:
+    """One damaged packet among 40 goes to the dead-letter topic with its bytes; the others are classified."""
+    packets = [packet.payload for packet in generate_packets(seed=4, num_objects=4, num_frames=10)]
+    poison = packets[7][:-60]
+    packets.insert(20, poison)
+    run, accounts = run_all(broker, tmp_path / "run", packets)
+    internal = run.settings.internal
+    letters = [DeadLetter.from_bytes(m.value() or b"") for m in read_topic(internal, internal.dead_letter_topic)]
+    assert [letter.payload for letter in letters] == [poison]
+    assert letters[0].reason == "bad_container"
+    assert total(accounts, "ingest", "dead_letter") == 1
+    assert total(accounts, "classify") == len(packets) - 1
+
+
+def test_a_killed_worker_loses_nothing(broker: str, tmp_path: Path) -> None:
+    """SIGKILL of both roles mid-stream, then a restart: the ledger balances, and no trigger has two records."""
+    packets = [packet.payload for packet in generate_packets(seed=6, num_objects=30, num_frames=10)]
+    run = Run(broker, tmp_path, "ingest.batch_size=20", "classify.batch_size=20")
+    with run.worker() as worker:
+        send(run.settings, packets)
+        deadline = time.monotonic() + 60
+        while total(read_accounts(run.settings), "classify") < 60 and time.monotonic() < deadline:
+            assert worker.poll() is None, run.log.read_text()
+        os.killpg(worker.pid, signal.SIGKILL)
+        worker.wait(30)
+    with run.worker() as worker:
+        accounts = run.follow(worker, len(packets))
+    assert all(account.balanced for account in accounts.values())
+    assert total(accounts, "ingest", "stamped") == len(packets)
+    output = run.settings.output
+    values: dict[tuple[bytes, bytes], set[bytes]] = {}
+    for message in read_topic(output, output.topic):
+        headers = dict(message.headers() or ())
+        place = (headers["log-partition"], headers["log-offset"])
+        values.setdefault(place, set()).add(message.value() or b"")
+    assert all(len(of_trigger) == 1 for of_trigger in values.values())
+    frames = Counter(Classification.from_bytes(value).num_frames for value in run.last_values().values())
+    assert frames == {10: 30}
