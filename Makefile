@@ -37,7 +37,7 @@ format: install
 check: lint test
 
 bench: install
-	$(BIN)/python -m benchmarks.run_all
+	$(BIN)/python -m benchmarks.bench_decode
 
 bench-model: install
 	$(BIN)/python -m benchmarks.bench_model

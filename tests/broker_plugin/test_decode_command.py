@@ -1,0 +1,62 @@
+"""``decode``: one line a packet, whatever the packet."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from broker_plugin.cli import main
+from schemas.avro import read_container
+from schemas.fits import gunzip
+from schemas.surveys.ztf import cutouts
+from schemas.synthetic import generate_packets
+
+
+def lines(capsys: pytest.CaptureFixture[str], *paths: Path) -> list[dict[str, object]]:
+    assert main(["decode", *map(str, paths), "--json"]) == 0
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_line_names_the_packet_and_its_pixels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The line has the identity, the outcome and the sha256 of the pixels as astropy reads them."""
+    packet = next(generate_packets(seed=1, num_objects=1, num_frames=1))
+    path = tmp_path / "one.avro"
+    path.write_bytes(packet.payload)
+    (line,) = lines(capsys, path)
+    assert (line["survey"], line["object_id"], line["outcome"]) == ("ztf", packet.object_id, "stamp")
+    data = cutouts(read_container(packet.payload).record)["difference"]
+    assert data is not None
+    with fits.open(io.BytesIO(gunzip(data))) as hdus:
+        expected = np.array(hdus[0].data, "<f4")
+    found = line["cutouts"]["difference"]  # type: ignore[index]
+    assert found == {"shape": [63, 63], "sha256": hashlib.sha256(expected.tobytes()).hexdigest()}
+    assert line["cutouts"]["template"] is None  # type: ignore[index]
+
+
+def test_damage_is_a_line_not_a_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A cut packet, a foreign file and an empty one each end as dead_letter with a reason."""
+    packet = next(generate_packets(seed=1, num_objects=1, num_frames=1)).payload
+    (tmp_path / "a").write_bytes(packet[:-40])
+    (tmp_path / "b").write_bytes(b"hello")
+    (tmp_path / "c").write_bytes(b"")
+    found = [(line["outcome"], line["reason"]) for line in lines(capsys, tmp_path)]
+    assert found == [("dead_letter", "bad_container"), ("dead_letter", "unknown_framing"), ("dead_letter", "empty")]
+
+
+def test_a_missing_path_is_wrong_usage(tmp_path: Path) -> None:
+    """A path that does not exist ends with status 2."""
+    assert main(["decode", str(tmp_path / "absent")]) == 2
+
+
+@pytest.mark.data
+def test_every_sample_file_ends_in_lines(sample_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every ZTF file of the samples, damaged ones included, ends in lines with an outcome; most become stamps."""
+    outcomes = [line["outcome"] for line in lines(capsys, sample_data / "ztf")]
+    assert set(outcomes) == {"stamp", "filtered", "dead_letter"}
+    assert outcomes.count("stamp") >= 780
