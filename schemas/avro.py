@@ -1,14 +1,17 @@
 """Avro object containers as alert packets arrive in them (ZTF, our own), one record a packet.
 
-fastavro reads the records. What it may raise on damaged bytes is mapped here to a PacketError with its reason.
+The header and the blocks are read here, so that a schema is parsed once however many packets state it; fastavro reads
+the records. What it may raise on damaged bytes is mapped here to a PacketError with its reason.
 """
 
 from __future__ import annotations
 
 import io
+import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from typing import Any, Final
 
 import fastavro
@@ -17,6 +20,11 @@ from fastavro.schema import SchemaParseException, UnknownType
 from schemas.errors import DeadLetterReason, PacketError, Stage
 
 CONTAINER_MAGIC: Final = b"Obj\x01"
+SYNC_SIZE: Final = 16
+NUM_CACHED_SCHEMAS: Final = 64
+# of a deflated block; the largest sample archive has 40 MB in all
+MAX_BLOCK_BYTES: Final = 64 << 20
+_Inflate = Callable[[bytes], bytes]
 _READ_ERRORS: Final = (
     EOFError,
     ValueError,
@@ -50,21 +58,90 @@ def iter_container(payload: bytes) -> Iterator[AvroRecord]:
     if payload[:4] != CONTAINER_MAGIC:
         detail = f"starts with {payload[:4].hex()}, expected an Avro object container"
         raise PacketError(DeadLetterReason.UNKNOWN_FRAMING, Stage.FRAMING, detail)
+    stream = io.BytesIO(payload)
+    stream.seek(len(CONTAINER_MAGIC))
     try:
-        reader = fastavro.reader(io.BytesIO(payload))
-        name = _schema_name(reader.writer_schema)
+        metadata = _read(stream, _metadata_schema())
+        sync = stream.read(SYNC_SIZE)
+        writer = _writer(bytes(metadata["avro.schema"]))
+        inflate = _codec(metadata.get("avro.codec", b"null"))
     except _READ_ERRORS as error:
         raise PacketError(DeadLetterReason.BAD_SCHEMA, Stage.AVRO, f"header: {_text(error)}") from error
-    while True:
-        try:
-            record = next(reader, None)
-        except _READ_ERRORS as error:
-            raise PacketError(DeadLetterReason.BAD_CONTAINER, Stage.AVRO, _text(error)) from error
-        if record is None:
-            return
-        if not isinstance(record, dict):
-            raise PacketError(DeadLetterReason.BAD_SCHEMA, Stage.AVRO, f"a {type(record).__name__}, not a record")
-        yield AvroRecord(name, record)
+    if len(sync) != SYNC_SIZE:
+        raise PacketError(DeadLetterReason.BAD_CONTAINER, Stage.AVRO, "cut short inside the header")
+    while stream.tell() < len(payload):
+        yield from _records(stream, sync, writer, inflate)
+
+
+def _records(
+    stream: io.BytesIO, sync: bytes, writer: _Writer, inflate: Callable[[bytes], bytes]
+) -> Iterator[AvroRecord]:
+    """The records of one block; its stated size is checked before it is believed."""
+    try:
+        count, size = _read(stream, _long_schema()), _read(stream, _long_schema())
+        left = len(stream.getbuffer()) - stream.tell()
+        if not 0 <= size <= left - SYNC_SIZE or not 0 <= count <= MAX_BLOCK_BYTES:
+            raise ValueError(f"a block of {count} records in {size} bytes, where {left} are left")
+        block = inflate(stream.read(size))
+        if stream.read(SYNC_SIZE) != sync:
+            raise ValueError("expected sync marker not found")
+        body = io.BytesIO(block)
+        for _ in range(count):
+            record = _read(body, writer.schema)
+            if not isinstance(record, dict):
+                raise ValueError(f"a {type(record).__name__}, not a record")
+            yield AvroRecord(writer.name, record)
+        if body.tell() != len(block):
+            raise ValueError(f"{len(block) - body.tell()} stray bytes after the records")
+    except _READ_ERRORS as error:
+        raise PacketError(DeadLetterReason.BAD_CONTAINER, Stage.AVRO, _text(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    """A parsed writer schema and its name."""
+
+    name: str
+    schema: Any
+
+
+def _read(stream: io.BytesIO, schema: Any) -> Any:
+    return fastavro.schemaless_reader(stream, schema, None)
+
+
+@cache
+def _metadata_schema() -> Any:
+    return fastavro.parse_schema({"type": "map", "values": "bytes"})
+
+
+@cache
+def _long_schema() -> Any:
+    return fastavro.parse_schema({"type": "long"})
+
+
+@lru_cache(maxsize=NUM_CACHED_SCHEMAS)
+def _writer(text: bytes) -> _Writer:
+    """Parsing the schema is most of a ZTF packet's decode time, and a night has one."""
+    raw = json.loads(text)
+    return _Writer(_schema_name(raw), fastavro.parse_schema(raw))
+
+
+def _codec(name: bytes) -> _Inflate:
+    if name == b"null":
+        return bytes
+    if name == b"deflate":
+        return _inflate
+    raise ValueError(f"codec {name!r:.40} is not read here: null or deflate")
+
+
+def _inflate(block: bytes) -> bytes:
+    inflater = zlib.decompressobj(wbits=-15)
+    data = inflater.decompress(block, MAX_BLOCK_BYTES + 1)
+    if len(data) > MAX_BLOCK_BYTES:
+        raise ValueError(f"a block of more than {MAX_BLOCK_BYTES} bytes")
+    if not inflater.eof:
+        raise ValueError("a deflated block is cut short")
+    return data
 
 
 def read_container(payload: bytes) -> AvroRecord:
@@ -80,7 +157,10 @@ def read_container(payload: bytes) -> AvroRecord:
 def _schema_name(schema: Any) -> str:
     if isinstance(schema, list):  # a union at the top, as some re-written archives have
         schema = next((branch for branch in schema if isinstance(branch, dict) and branch.get("name")), {})
-    return str(schema.get("name", "")) if isinstance(schema, dict) else ""
+    if not isinstance(schema, dict):
+        return ""
+    name, namespace = str(schema.get("name", "")), schema.get("namespace")
+    return f"{namespace}.{name}" if namespace and "." not in name else name
 
 
 def _text(error: BaseException) -> str:

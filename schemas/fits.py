@@ -89,12 +89,13 @@ def _read_with_astropy(data: bytes) -> NDArray[np.float32]:
     from astropy.io import fits
 
     try:
-        with warnings.catch_warnings(), fits.open(io.BytesIO(data), memmap=False) as hdus:
-            warnings.simplefilter("ignore")
-            header = hdus[0].header
-            shape = tuple(header.get(f"NAXIS{axis}", 0) for axis in range(1, int(header.get("NAXIS", 0)) + 1))
-            if len(shape) != 2 or not all(1 <= side <= MAX_SIDE for side in shape):
-                raise _fault(DeadLetterReason.BAD_FITS, f"image axes {shape}, expected two of 1 to {MAX_SIDE}")
-            return np.array(hdus[0].data, np.float32)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what astropy can mend, it mends; what it cannot, it raises
+            with fits.open(io.BytesIO(data), memmap=False) as hdus:
+                header = hdus[0].header
+                shape = tuple(header.get(f"NAXIS{axis}", 0) for axis in range(1, int(header.get("NAXIS", 0)) + 1))
+                if len(shape) != 2 or not all(1 <= side <= MAX_SIDE for side in shape):
+                    raise _fault(DeadLetterReason.BAD_FITS, f"image axes {shape}, expected two of 1 to {MAX_SIDE}")
+                return np.array(hdus[0].data, np.float32)
     except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError) as error:
         raise _fault(DeadLetterReason.BAD_FITS, f"{type(error).__name__}: {error}") from error
