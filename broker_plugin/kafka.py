@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from schemas.errors import BrokerError
 ENVELOPE_BYTES: Final = 65_536
 DAY_MS: Final = 86_400_000
 ADMIN_TIMEOUT_S: Final = 30.0
+TOPIC_WAIT_S: Final = 10.0
 Headers = Sequence[tuple[str, bytes]]
 
 
@@ -135,15 +137,23 @@ def create_topics(internal: InternalSettings, output: OutputSettings) -> None:
         )
 
 
-def num_partitions(connection: Connection, topic: str) -> int:
-    """Number of partitions of a topic; BrokerError when the broker does not answer or has no such topic."""
-    try:
-        metadata = AdminClient(client_config(connection)).list_topics(topic, timeout=ADMIN_TIMEOUT_S)
-    except KafkaException as error:
-        raise BrokerError(f"{connection.bootstrap_servers} does not answer: {error}") from error
-    if metadata.topics[topic].error is not None:
-        raise BrokerError(f"topic {topic}: {metadata.topics[topic].error}")
-    return len(metadata.topics[topic].partitions)
+def num_partitions(connection: Connection, topic: str, *, wait_s: float = TOPIC_WAIT_S) -> int:
+    """Number of partitions of a topic; BrokerError when the broker does not answer or has no such topic.
+
+    A topic that was just created is unknown for a moment, so "unknown" is believed only after ``wait_s``.
+    """
+    admin = AdminClient(client_config(connection))
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            found = admin.list_topics(topic, timeout=ADMIN_TIMEOUT_S).topics[topic]
+        except KafkaException as error:
+            raise BrokerError(f"{connection.bootstrap_servers} does not answer: {error}") from error
+        if found.error is None and found.partitions:
+            return len(found.partitions)
+        if time.monotonic() > deadline:
+            raise BrokerError(f"{connection.bootstrap_servers}: topic {topic}: {found.error}")
+        time.sleep(0.1)
 
 
 def _create(connection: Connection, topic: NewTopic) -> None:
@@ -157,6 +167,7 @@ def _create(connection: Connection, topic: NewTopic) -> None:
 
 def topic_identity(connection: Connection, topic: str) -> tuple[str, str]:
     """Cluster id and topic id, the broker's own; an id the broker does not state is the empty string."""
+    num_partitions(connection, topic)  # waits for a topic that was just created
     admin = AdminClient(client_config(connection))
     try:
         cluster_id = admin.list_topics(topic, timeout=ADMIN_TIMEOUT_S).cluster_id
