@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -108,23 +109,26 @@ def _start_ingest(
 def _start_classify(
     settings: Settings, registry: object, health: Health, instance: str
 ) -> tuple[Callable[[], int], Callable[[], None]]:
+    from broker_plugin.bundle_reload import BundleReloader
     from broker_plugin.classify import ClassifyRole
     from broker_plugin.classify_engine import ClassifyEngine
     from broker_plugin.classify_metrics import ClassifyMetrics
     from model.bundle_store import shipped_bundles
-    from model.runtime import load_scorer
+    from model.runtime import Runtime, load_scorer
 
     classify = settings.classify
-    scorers = [
-        load_scorer(
+    paths = [Path(path) for path in classify.bundles or shipped_bundles()]
+
+    def load(path: Path) -> Runtime:
+        return load_scorer(
             path,
             device=classify.device,
             threads=classify.threads,
             prior=classify.class_prior,
             cache_bytes=int(classify.token_cache_mb * 1e6),
         )
-        for path in (classify.bundles or shipped_bundles())
-    ]
+
+    scorers = [load(path) for path in paths]
     if not scorers:
         raise SettingsError("classify.bundles is empty and no bundle is shipped: name a bundle directory")
     engine = ClassifyEngine(
@@ -145,11 +149,23 @@ def _start_classify(
     )
     role.subscribe(lambda met: health.set(ASSIGNED, met))
 
+    reloader = BundleReloader(
+        paths,
+        engine,
+        load,
+        interval_s=classify.reload_interval_s,
+        on_switch=lambda: metrics.bundles(list(engine.bundle_ids.values()), switched=True),
+    )
+
+    def step() -> int:
+        reloader.poll()
+        return role.step()
+
     def close() -> None:
         consumer.close()
         role.close()
 
-    return role.step, close
+    return step, close
 
 
 def run_both(arguments: Sequence[str], *, drain_deadline_s: float) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -21,6 +22,8 @@ from broker_plugin.ledger import Account
 from broker_plugin.settings import Settings
 from broker_plugin.settings_sources import load_settings
 from broker_plugin.topic_reader import read_topic
+from model.bundle_files import read_bundle_files, write_bundle_files
+from model.bundle_store import SHIPPED, promote
 from schemas.classification import Classification
 from schemas.dead_letter import DeadLetter
 from schemas.synthetic import generate_packets
@@ -135,3 +138,35 @@ def test_a_killed_worker_loses_nothing(broker: str, tmp_path: Path) -> None:
     assert all(len(of_trigger) == 1 for of_trigger in values.values())
     frames = Counter(Classification.from_bytes(value).num_frames for value in run.last_values().values())
     assert frames == {10: 30}
+
+
+@pytest.mark.tansu
+def test_a_promoted_bundle_is_taken_up_without_a_restart(tansu: str, tmp_path: Path) -> None:
+    """After a promotion the same worker's records carry the new bundle's id; a broken promotion changes nothing."""
+    store = tmp_path / "bundles"
+    shipped = SHIPPED / "reference-ztf-1.0"
+    promote(shipped, store)
+    run = Run(tansu, tmp_path, f'classify.bundles=["{store}"]', "classify.reload_interval_s=0.2")
+    packets = [packet.payload for packet in generate_packets(seed=8, num_objects=4, num_frames=8)]
+    half = len(packets) // 2
+    with run.worker() as worker:
+        send(run.settings, packets[:half])
+        run.follow(worker, half)
+        before = {Classification.from_bytes(value).bundle_id for value in run.last_values().values()}
+        files, _ = read_bundle_files(shipped)
+        spec = json.loads(files["bundle.json"]) | {"version": "1.1"}
+        newer = tmp_path / "reference-ztf-1.1"
+        write_bundle_files(newer, files | {"bundle.json": json.dumps(spec).encode()})
+        promote(newer, store)
+        deadline = time.monotonic() + 30
+        while b"bundle switched" not in run.log.read_bytes() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        (store / "promoted.json").write_text("{}")
+        while b"promoted bundle refused" not in run.log.read_bytes() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        send(run.settings, packets[half:])
+        run.follow(worker, len(packets))
+        after = {Classification.from_bytes(value).bundle_id for value in run.last_values().values()}
+    assert worker.returncode == 0
+    assert all(name.startswith("reference-ztf-1.0-") for name in before)
+    assert all(name.startswith("reference-ztf-1.1-") for name in after)
