@@ -22,10 +22,14 @@ from typing import Final
 import structlog
 
 from broker_plugin.facts import StoredFact
-from broker_plugin.retention import bounds_of, deletable, may_follow
+from broker_plugin.retention import Bounds, bounds_of, deletable, may_follow
 from broker_plugin.store_file import (
+    UPSERT_OBJECT,
     FileLock,
     StoreIdentity,
+    delete_facts,
+    delete_objects,
+    insert_facts,
     is_corrupt,
     open_database,
     read_bounds,
@@ -44,12 +48,6 @@ PRUNE_STEP: Final = 16
 # The store's newest MJD is the newest of its hundredth-newest object, so that one absurd MJD expires nothing.
 CLOCK_OBJECTS: Final = 100
 EXPIRE_LIMIT: Final = 256
-
-_UPSERT_OBJECT: Final = (
-    "INSERT INTO objects (key, newest_mjd, newest_offset) VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET "
-    "newest_mjd = max(newest_mjd, excluded.newest_mjd), newest_offset = max(newest_offset, excluded.newest_offset) "
-    "RETURNING id"
-)
 
 log = structlog.get_logger(__name__)
 
@@ -77,13 +75,15 @@ class StampStore:
         self._lock = FileLock(path, holder=holder)
         self._objects: dict[bytes, _Object] = {}
         self._may_delete = False
+        self._position: int | None = None
+        self._bounds: Bounds = ()
+        self._num_objects = self._num_facts = 0
         self._connection: sqlite3.Connection | None = None
         try:
             self._connection = open_database(path, identity, rules)
             with self._mapped() as connection:
                 write_meta(connection, "closed", False)
-                self._position: int | None = read_meta(connection, "position")
-                self._bounds = read_bounds(connection)
+                self._recall(connection)
         except BaseException:
             if self._connection is not None:
                 self._connection.close()
@@ -108,17 +108,19 @@ class StampStore:
     def commit(self) -> None:
         """Make the batch durable, with its position."""
         with self._mapped() as connection:
+            write_meta(connection, "counts", [self._num_objects, self._num_facts])
             connection.execute("COMMIT")
         self._objects.clear()
 
     def rollback(self) -> None:
-        """Forget the batch; does nothing when no transaction is open."""
+        """Forget the batch; does nothing when no transaction is open or the store is closed."""
         self._objects.clear()
+        if self._connection is None:
+            return
         with self._mapped() as connection:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            self._position = read_meta(connection, "position")
-            self._bounds = read_bounds(connection)
+            self._recall(connection)
 
     def close(self) -> None:
         """Roll back what is open, fold the write-ahead log in and release the lock. May be called twice."""
@@ -137,25 +139,22 @@ class StampStore:
         Returns each fact's first offset: its own when it is new, a smaller one when its content was seen before.
         """
         first_offsets: list[int] = []
-        new: list[tuple[_Object, FactKey]] = []
-        payloads: list[tuple[int, bytes]] = []
+        new: list[tuple[int, StoredFact]] = []
         with self._mapped() as connection:
             self._load(facts)
             for fact in facts:
                 known = self._objects[fact.object_key]
                 identity = (fact.key.source_id, fact.key.digest)
                 held = known.facts.get(identity)
-                if held is None:
+                if held is None or held.first_offset > fact.key.first_offset:
+                    if held is not None:  # the group was set back behind what was deleted and came again
+                        delete_facts(connection, [(known.identifier, held)])
+                        self._num_facts -= 1
                     known.facts[identity] = held = fact.key
-                    new.append((known, held))
-                    payloads.append((held.first_offset, fact.payload))
+                    new.append((known.identifier, fact))
                 first_offsets.append(held.first_offset)
-            rows = [
-                (o.identifier, k.source_id, k.digest, k.first_offset, k.mjd, k.band_id, k.grid_id, k.num_valid)
-                for o, k in new
-            ]
-            connection.executemany("INSERT INTO facts VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
-            connection.executemany("INSERT OR REPLACE INTO payloads VALUES (?, ?)", payloads)
+            insert_facts(connection, new)
+            self._num_facts += len(new)
             if self._position is None or position > self._position:
                 self._position = position
                 write_meta(connection, "position", position)
@@ -194,11 +193,9 @@ class StampStore:
     def counts(self) -> dict[str, int]:
         """Number of ``objects`` and ``facts`` held, and ``bytes`` of the file without its write-ahead log."""
         with self._mapped() as connection:
-            (num_objects,) = connection.execute("SELECT count(*) FROM objects").fetchone()
-            (num_facts,) = connection.execute("SELECT count(*) FROM payloads").fetchone()
             (num_pages,) = connection.execute("PRAGMA page_count").fetchone()
             (page_size,) = connection.execute("PRAGMA page_size").fetchone()
-        return {"objects": num_objects, "facts": num_facts, "bytes": num_pages * page_size}
+        return {"objects": self._num_objects, "facts": self._num_facts, "bytes": num_pages * page_size}
 
     def adopt(self, rules: Collection[ViewRule]) -> bool:
         """Delete under these rules from now on.
@@ -227,13 +224,8 @@ class StampStore:
         with self._mapped() as connection:
             for known, key in doomed:
                 del known.facts[key.source_id, key.digest]
-            connection.executemany(
-                "DELETE FROM facts WHERE object = ? AND source_id = ? AND digest = ?",
-                [(known.identifier, key.source_id, key.digest) for known, key in doomed],
-            )
-            connection.executemany(
-                "DELETE FROM payloads WHERE first_offset = ?", [(key.first_offset,) for _, key in doomed]
-            )
+            delete_facts(connection, [(known.identifier, key) for known, key in doomed])
+        self._num_facts -= len(doomed)
         return len(doomed)
 
     def expire(self, keep_days: float, *, committed: int, limit: int = EXPIRE_LIMIT) -> int:
@@ -252,15 +244,17 @@ class StampStore:
                 "SELECT id, key FROM objects WHERE newest_mjd < ? AND newest_offset < ? ORDER BY newest_mjd LIMIT ?",
                 (newest[0] - keep_days, committed, limit),
             ).fetchall()
-            gone = [(identifier,) for identifier, _ in rows]
-            connection.executemany(
-                "DELETE FROM payloads WHERE first_offset IN (SELECT first_offset FROM facts WHERE object = ?)", gone
-            )
-            connection.executemany("DELETE FROM facts WHERE object = ?", gone)
-            connection.executemany("DELETE FROM objects WHERE id = ?", gone)
+            self._num_facts -= delete_objects(connection, [identifier for identifier, _ in rows])
+        self._num_objects -= len(rows)
         for _, key in rows:
             self._objects.pop(key, None)
         return len(rows)
+
+    def _recall(self, connection: sqlite3.Connection) -> None:
+        """What the last commit left."""
+        self._position = read_meta(connection, "position")
+        self._bounds = read_bounds(connection)
+        self._num_objects, self._num_facts = read_meta(connection, "counts") or (0, 0)
 
     def _load(self, facts: Sequence[StoredFact]) -> None:
         """Bring the facts of every object named into memory, and note its newest MJD and offset."""
@@ -269,8 +263,10 @@ class StampStore:
             mjd, offset = newest.get(fact.object_key, (-math.inf, -1))
             newest[fact.object_key] = (max(mjd, fact.key.mjd), max(offset, fact.key.first_offset))
         with self._mapped() as connection:
+            (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM objects").fetchone()
             for object_key, (mjd, offset) in newest.items():
-                (identifier,) = connection.execute(_UPSERT_OBJECT, (object_key, mjd, offset)).fetchone()
+                (identifier,) = connection.execute(UPSERT_OBJECT, (object_key, mjd, offset)).fetchone()
+                self._num_objects += identifier > last  # new rows are numbered past the last one
                 if object_key not in self._objects:
                     held = read_facts(connection, identifier)
                     self._objects[object_key] = _Object(identifier, held, len(held))

@@ -13,13 +13,14 @@ import json
 import os
 import socket
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
 
+from broker_plugin.facts import StoredFact
 from broker_plugin.retention import Bounds, bounds_of, may_follow
 from schemas.errors import StoreError
 from schemas.view import FactKey, ViewRule
@@ -42,6 +43,11 @@ CREATE TABLE facts (
     PRIMARY KEY (object, source_id, digest)) WITHOUT ROWID;
 CREATE TABLE payloads (first_offset INTEGER PRIMARY KEY, bytes BLOB NOT NULL);
 """
+UPSERT_OBJECT: Final = (
+    "INSERT INTO objects (key, newest_mjd, newest_offset) VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET "
+    "newest_mjd = max(newest_mjd, excluded.newest_mjd), newest_offset = max(newest_offset, excluded.newest_offset) "
+    "RETURNING id"
+)
 _CORRUPT: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 log = structlog.get_logger(__name__)
@@ -201,6 +207,38 @@ def read_facts(connection: sqlite3.Connection, identifier: int) -> dict[tuple[st
         (identifier,),
     ).fetchall()
     return {(row[0], row[1]): FactKey(*row) for row in rows}
+
+
+def insert_facts(connection: sqlite3.Connection, facts: Sequence[tuple[int, StoredFact]]) -> None:
+    """Facts that are not held yet, each with its object's row id."""
+    keys = [(identifier, fact.key) for identifier, fact in facts]
+    connection.executemany(
+        "INSERT INTO facts VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        [(i, k.source_id, k.digest, k.first_offset, k.mjd, k.band_id, k.grid_id, k.num_valid) for i, k in keys],
+    )
+    connection.executemany(
+        "INSERT INTO payloads VALUES (?, ?)", [(fact.key.first_offset, fact.payload) for _, fact in facts]
+    )
+
+
+def delete_facts(connection: sqlite3.Connection, keys: Sequence[tuple[int, FactKey]]) -> None:
+    """Facts that are held, each with its object's row id."""
+    connection.executemany(
+        "DELETE FROM facts WHERE object = ? AND source_id = ? AND digest = ?",
+        [(identifier, key.source_id, key.digest) for identifier, key in keys],
+    )
+    connection.executemany("DELETE FROM payloads WHERE first_offset = ?", [(key.first_offset,) for _, key in keys])
+
+
+def delete_objects(connection: sqlite3.Connection, identifiers: Sequence[int]) -> int:
+    """Objects with all their facts, by row id; returns the number of facts."""
+    rows = [(identifier,) for identifier in identifiers]
+    connection.executemany(
+        "DELETE FROM payloads WHERE first_offset IN (SELECT first_offset FROM facts WHERE object = ?)", rows
+    )
+    num_facts = connection.executemany("DELETE FROM facts WHERE object = ?", rows).rowcount
+    connection.executemany("DELETE FROM objects WHERE id = ?", rows)
+    return max(num_facts, 0)
 
 
 def read_meta(connection: sqlite3.Connection, name: str) -> Any:
