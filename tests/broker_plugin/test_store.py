@@ -124,7 +124,7 @@ def test_a_foreign_file_is_set_aside(tmp_path: Path, changes: dict[str, object])
         store = reopen(tmp_path)
         write(store, to_log([make_observation()]))
         store.close()
-        new = reopen(tmp_path, **changes)
+        new = reopen(tmp_path, **changes)  # type: ignore[arg-type]
         assert new.position is None
         assert new.facts(KEY) == []
         new.close()
@@ -230,7 +230,7 @@ def test_wider_rules_rebuild_a_pruned_store(tmp_path: Path) -> None:
 
 
 def test_expiry_by_the_partitions_own_clock(tmp_path: Path) -> None:
-    """Objects far behind the partition's newest go, whole; one absurd MJD expires nothing, nor what is uncommitted."""
+    """Objects far behind the partition's newest go, whole; one absurd MJD expires nothing."""
     store = open_store(tmp_path)
     store.adopt([RULE])
     old, new = make_observation("old", mjd=59000.0), make_observation("absurd", mjd=99000.0)
