@@ -9,7 +9,8 @@ What an offset becomes
     holds no fact                                    unreadable
     content seen at a smaller offset                 duplicate
     no bundle for its grid, a band outside it,
-    or a withdrawal from an object without frames    stored_only, with the reason
+    or a withdrawal from an object without a frame
+    that a bundle wants                              stored_only, with the reason
     any other                                        a trigger: classified, abstained, too_short or superseded
 A fact whose first offset is its own triggers however often it is delivered, and sees the facts up to its own offset
 only, so a redelivered trigger gives the same bytes. A record's value is a function of (view, bundle, plugin version).

@@ -56,7 +56,7 @@ def bundle_for(
     key = fact.key
     grid_id: str | None = key.grid_id
     if key.is_withdrawal:
-        grid_id = _grid_of_withdrawal(key, held)
+        grid_id = _grid_of_withdrawal(key, held, bundles)
     if grid_id is None:
         return None, NO_FRAMES
     bundle = bundles.get(grid_id)
@@ -67,9 +67,22 @@ def bundle_for(
     return bundle, None
 
 
-def _grid_of_withdrawal(withdrawal: FactKey, held: Iterable[FactKey]) -> str | None:
-    """The grid of the frame taken back, else of the object's newest frame up to here, None without frames."""
-    frames = [key for key in held if not key.is_withdrawal and key.first_offset <= withdrawal.first_offset]
+def _grid_of_withdrawal(
+    withdrawal: FactKey, held: Iterable[FactKey], bundles: Mapping[str, LoadedBundle]
+) -> str | None:
+    """The grid of the frame taken back, else of the object's newest frame up to here, None without frames.
+
+    Only frames that a bundle wants count: they are what triggers by itself, so that whether an object has a record
+    at all does not depend on the order in which its facts came.
+    """
+    frames = [
+        key
+        for key in held
+        if not key.is_withdrawal
+        and key.first_offset <= withdrawal.first_offset
+        and key.grid_id in bundles
+        and bundles[key.grid_id].rule.admits(key)
+    ]
     if not frames:
         return None
     return max(frames, key=lambda key: (key.source_id == withdrawal.source_id, *key.time_order, key.digest)).grid_id

@@ -31,7 +31,7 @@ def store(tmp_path: Path) -> Iterator[StampStore]:
 def make_engine(*scorers: Scorer, challengers: Sequence[Scorer] = (), **settings: object) -> ClassifyEngine:
     return ClassifyEngine(
         scorers or (HashScorer(view_rule=RULE),),
-        ClassifySettings(**settings),  # type: ignore[arg-type]
+        ClassifySettings(**settings),
         log_topic="stamps",
         plugin_version="1.0",
         challengers=challengers,
@@ -242,3 +242,12 @@ def test_bundles_that_do_not_fit_together() -> None:
         make_engine(HashScorer(), challengers=[HashScorer(view_rule=make_rule("other"))])
     with pytest.raises(ValueError, match="no bundle to challenge"):
         make_engine().replace_challenger(HashScorer(view_rule=make_rule("other")))
+
+
+def test_a_withdrawal_alone_makes_no_record(tmp_path: Path) -> None:
+    """Whether an object has a record does not depend on the order of a withdrawal and a frame of no wanted band."""
+    facts = [make_observation(source=1, band="i"), make_withdrawal(make_observation(source=2, band="g"))]
+    for place, order in enumerate((facts, facts[::-1])):
+        found = open_store(tmp_path / str(place))
+        assert run(make_engine(), found, to_log(order)).records == []
+        found.close()
