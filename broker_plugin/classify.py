@@ -12,23 +12,20 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
 
 from broker_plugin.classify_engine import ClassifyEngine
 from broker_plugin.classify_metrics import ClassifyMetrics
-from broker_plugin.kafka import AckedProducer, messages_of, num_partitions, topic_identity
+from broker_plugin.kafka import AckedProducer, commit_offsets, messages_of, num_partitions, topic_identity
 from broker_plugin.ledger import LedgerWriter
 from broker_plugin.messages import HEADER_INGEST_TIME, HEADER_PRODUCER_TIME, BatchResult, LogMessage
 from broker_plugin.metrics import Step
 from broker_plugin.settings import Settings
 from broker_plugin.store import StampStore
 from broker_plugin.store_file import StoreIdentity
-from schemas.errors import BrokerError, DeadLetterReason
+from schemas.errors import DeadLetterReason
 
 log = structlog.get_logger(__name__)
-
-# the group moved on without us: the batch is dropped, its offsets are read again by whoever has them now
-MOVED_ON = frozenset({KafkaError.UNKNOWN_MEMBER_ID, KafkaError.ILLEGAL_GENERATION, KafkaError.REBALANCE_IN_PROGRESS})
 
 
 class ClassifyRole:
@@ -146,14 +143,9 @@ class ClassifyRole:
         moved = {p: end for p, end in ends.items() if end > self._committed[p]}
         if not moved:
             return
-        try:
-            places = [TopicPartition(self._topic, partition, end) for partition, end in moved.items()]
-            self._consumer.commit(offsets=places, asynchronous=False)
-        except KafkaException as error:
-            if error.args[0].code() not in MOVED_ON:
-                raise BrokerError(f"commit of {self._topic}: {error}") from error
+        places = [TopicPartition(self._topic, partition, end) for partition, end in moved.items()]
+        if not commit_offsets(self._consumer, places):
             self._metrics.batch_dropped()
-            log.warning("the group moved on, batch dropped", error=str(error))
             return
         self._committed |= moved
 

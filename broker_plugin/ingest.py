@@ -12,7 +12,7 @@ from collections.abc import Callable
 import structlog
 from confluent_kafka import Consumer, Message, TopicPartition
 
-from broker_plugin.kafka import ENVELOPE_BYTES, AckedProducer, messages_of
+from broker_plugin.kafka import AckedProducer, commit_offsets, messages_of
 from broker_plugin.ledger import LedgerWriter, Outcomes
 from broker_plugin.messages import (
     HEADER_INGEST_TIME,
@@ -98,7 +98,8 @@ class IngestRole:
             self._producer.flush()
         with self._metrics.step(Step.COMMIT):
             ends = [TopicPartition(t, p, found[-1][0] + 1) for (t, p), found in outcomes.items()]
-            self._consumer.commit(offsets=ends, asynchronous=False)
+            if not commit_offsets(self._consumer, ends):
+                self._metrics.batch_dropped()
         self._metrics.batch(len(batch))
         self._watch_dead_letters()
         log.info("batch", packets=len(batch), partitions=len(outcomes))
@@ -144,7 +145,7 @@ class IngestRole:
             timestamp_ms=int(message.timestamp()[1]),
             key=key.encode() if isinstance(key, str) else key,
             plugin_version=self._version,
-            max_payload_bytes=self._settings.internal.max_message_bytes - ENVELOPE_BYTES // 2,
+            max_payload_bytes=self._settings.internal.max_message_bytes,
         )
         self._producer.produce(self._settings.internal.dead_letter_topic, key=letter.key, value=letter.to_bytes())
         self._metrics.dead_lettered(None, error.reason, size_bytes=len(payload))

@@ -6,7 +6,16 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicCollection
+import structlog
+from confluent_kafka import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -18,7 +27,13 @@ ENVELOPE_BYTES: Final = 65_536
 DAY_MS: Final = 86_400_000
 ADMIN_TIMEOUT_S: Final = 30.0
 TOPIC_WAIT_S: Final = 10.0
+# the group moved on without us: the batch is dropped, its offsets are read again by whoever has them now
+MOVED_ON: Final = frozenset(
+    {KafkaError.UNKNOWN_MEMBER_ID, KafkaError.ILLEGAL_GENERATION, KafkaError.REBALANCE_IN_PROGRESS}
+)
 Headers = Sequence[tuple[str, bytes]]
+
+log = structlog.get_logger(__name__)
 
 
 def client_config(connection: Connection) -> dict[str, Any]:
@@ -112,7 +127,25 @@ def messages_of(batch: Sequence[Message]) -> Iterator[Message]:
         elif error.code() != KafkaError._PARTITION_EOF and not error.retriable():
             if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                 continue  # a topic that is yet to be created
+            if error.code() == KafkaError._MAX_POLL_EXCEEDED:
+                log.warning("put out of the group by a slow batch, joining again", error=str(error))
+                continue
             raise BrokerError(f"consuming: {error}")
+
+
+def commit_offsets(consumer: Consumer, places: list[TopicPartition]) -> bool:
+    """Commit the group's positions (next offsets); False when the group moved on, so that they are read again.
+
+    BrokerError for any other refusal.
+    """
+    try:
+        consumer.commit(offsets=places, asynchronous=False)
+    except KafkaException as error:
+        if error.args[0].code() not in MOVED_ON:
+            raise BrokerError(f"commit of {places[0].topic}: {error}") from error
+        log.warning("the group moved on, batch dropped", error=str(error))
+        return False
+    return True
 
 
 def create_topics(internal: InternalSettings, output: OutputSettings) -> None:
