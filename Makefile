@@ -38,6 +38,7 @@ check: lint test
 
 bench: install
 	$(BIN)/python -m benchmarks.bench_decode
+	$(BIN)/python -m benchmarks.bench_store
 
 bench-model: install
 	$(BIN)/python -m benchmarks.bench_model
