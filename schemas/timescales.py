@@ -22,6 +22,15 @@ def utc_to_tai_mjd(mjd_utc: float) -> float:
     return mjd_utc + _LEAP_SECONDS[index][1] / 86400
 
 
+def tai_to_utc_mjd(mjd_tai: float) -> float:
+    """MJD (UTC, days) of an MJD in TAI; ValueError before 1999. A leap second itself reads as the one after it."""
+    for start, seconds in reversed(_LEAP_SECONDS):
+        mjd_utc = mjd_tai - seconds / 86400
+        if mjd_utc >= start:
+            return mjd_utc
+    raise ValueError(f"MJD {mjd_tai} is before 1999")
+
+
 def site_night(mjd: float, noon: float) -> int:
     """Number of the night that holds ``mjd``, counted from the site's local mean noon (a fraction of a UTC day)."""
     return floor(mjd - noon)
