@@ -25,7 +25,7 @@ NUM_CACHED_SCHEMAS: Final = 64
 # of a deflated block; the largest sample archive has 40 MB in all
 MAX_BLOCK_BYTES: Final = 64 << 20
 _Inflate = Callable[[bytes], bytes]
-_READ_ERRORS: Final = (
+READ_ERRORS: Final = (
     EOFError,
     ValueError,
     TypeError,
@@ -61,11 +61,11 @@ def iter_container(payload: bytes) -> Iterator[AvroRecord]:
     stream = io.BytesIO(payload)
     stream.seek(len(CONTAINER_MAGIC))
     try:
-        metadata = _read(stream, _metadata_schema())
+        metadata = _read(stream, metadata_schema())
         sync = stream.read(SYNC_SIZE)
-        writer = _writer(bytes(metadata["avro.schema"]))
-        inflate = _codec(metadata.get("avro.codec", b"null"))
-    except _READ_ERRORS as error:
+        writer = writer_schema(bytes(metadata["avro.schema"]))
+        inflate = block_codec(metadata.get("avro.codec", b"null"))
+    except READ_ERRORS as error:
         raise PacketError(DeadLetterReason.BAD_SCHEMA, Stage.AVRO, f"header: {_text(error)}") from error
     if len(sync) != SYNC_SIZE:
         raise PacketError(DeadLetterReason.BAD_CONTAINER, Stage.AVRO, "cut short inside the header")
@@ -74,7 +74,7 @@ def iter_container(payload: bytes) -> Iterator[AvroRecord]:
 
 
 def _records(
-    stream: io.BytesIO, sync: bytes, writer: _Writer, inflate: Callable[[bytes], bytes]
+    stream: io.BytesIO, sync: bytes, writer: WriterSchema, inflate: Callable[[bytes], bytes]
 ) -> Iterator[AvroRecord]:
     """The records of one block; its stated size is checked before it is believed."""
     try:
@@ -93,12 +93,12 @@ def _records(
             yield AvroRecord(writer.name, record)
         if body.tell() != len(block):
             raise ValueError(f"{len(block) - body.tell()} stray bytes after the records")
-    except _READ_ERRORS as error:
+    except READ_ERRORS as error:
         raise PacketError(DeadLetterReason.BAD_CONTAINER, Stage.AVRO, _text(error)) from error
 
 
 @dataclass(frozen=True, slots=True)
-class _Writer:
+class WriterSchema:
     """A parsed writer schema and its name."""
 
     name: str
@@ -110,7 +110,8 @@ def _read(stream: io.BytesIO, schema: Any) -> Any:
 
 
 @cache
-def _metadata_schema() -> Any:
+def metadata_schema() -> Any:
+    """The parsed schema of a container's header."""
     return fastavro.parse_schema({"type": "map", "values": "bytes"})
 
 
@@ -120,13 +121,14 @@ def _long_schema() -> Any:
 
 
 @lru_cache(maxsize=NUM_CACHED_SCHEMAS)
-def _writer(text: bytes) -> _Writer:
-    """Parsing the schema is most of a ZTF packet's decode time, and a night has one."""
+def writer_schema(text: bytes) -> WriterSchema:
+    """The schema that a header states. Parsing it is most of a ZTF packet's decode time, and a night has one."""
     raw = json.loads(text)
-    return _Writer(_schema_name(raw), fastavro.parse_schema(raw))
+    return WriterSchema(_schema_name(raw), fastavro.parse_schema(raw))
 
 
-def _codec(name: bytes) -> _Inflate:
+def block_codec(name: bytes) -> _Inflate:
+    """What undoes a container's codec; ValueError when it is another than null and deflate."""
     if name == b"null":
         return bytes
     if name == b"deflate":

@@ -5,66 +5,54 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from schemas.errors import PacketError, SettingsError
+from schemas.errors import PacketError
 
-HELP: Final = "Decode ZTF alert packets (files, or folders of them) and print one line a packet."
+if TYPE_CHECKING:
+    from schemas.archive.packet import Damage
+
+HELP: Final = (
+    "Decode the alert packets of an archive (files, folders, tars, containers, Kafka dumps), one line a packet."
+)
 EXAMPLE: Final = "convention-broker decode alerts/ --json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Paths and ``--json``."""
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a packet file, a container or a folder")
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="an archive, or a folder of them")
     parser.add_argument("--json", action="store_true", help="print a JSON object a line")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the lines; 2 when a path does not exist."""
-    for path in args.paths:
-        if not path.exists():
-            raise SettingsError(f"{path}: no such file or folder")
-    for path in args.paths:
-        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-        for file in files:
-            for line in _lines(file):
-                text = (
-                    json.dumps(line) if args.json else " ".join(f"{k}={v}" for k, v in line.items() if v is not None)
-                )
-                print(text)  # noqa: T201
+    from schemas.archive.reader import ArchiveReader
+
+    def damage(found: Damage) -> None:
+        _print({"path": found.path, "outcome": "damaged", "detail": found.detail}, as_json=args.json)
+
+    for packet in ArchiveReader(args.paths, damage):
+        _print({"path": packet.path, "index": packet.index} | _line(packet.payload), as_json=args.json)
     return 0
 
 
-def _text(line: dict[str, Any]) -> str:
-    return " ".join(f"{key}={value}" for key, value in line.items() if value is not None)
+def _print(line: dict[str, Any], *, as_json: bool) -> None:
+    shown = (f"{key}={value}" for key, value in line.items() if value is not None)
+    print(json.dumps(line) if as_json else " ".join(shown))  # noqa: T201
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    from schemas.avro import iter_container
-
-    index = 0
-    try:
-        payload = path.read_bytes()
-    except OSError as error:
-        raise SettingsError(f"{path}: {error.strerror}") from error
-    try:
-        for packet in iter_container(payload):
-            yield {"path": str(path), "index": index} | _line(packet)
-            index += 1
-    except PacketError as error:
-        yield {"path": str(path), "index": index, "outcome": "dead_letter", "reason": error.reason.value}
-
-
-def _line(packet: Any) -> dict[str, Any]:
+def _line(payload: bytes) -> dict[str, Any]:
+    from schemas.avro import read_container
     from schemas.cuts import Cuts
     from schemas.decode import PacketDecoder, survey_of
     from schemas.observation import Observation
     from schemas.outcome import Filtered
 
-    line: dict[str, Any] = {"schema": packet.schema_name}
+    line: dict[str, Any] = {}
     try:
+        packet = read_container(payload)
+        line["schema"] = packet.schema_name
         survey = survey_of(packet)
         identity = survey.read_header(packet.record, packet.schema_name).identity
         line |= {"survey": survey.name, "object_id": identity.object_id, "source_id": identity.source_id}

@@ -16,6 +16,7 @@ from schemas.avro import read_container
 from schemas.fits import gunzip
 from schemas.surveys.ztf import cutouts
 from schemas.synthetic import generate_packets
+from tests.archive.archives import packets, tar
 
 
 def lines(capsys: pytest.CaptureFixture[str], *paths: Path) -> list[dict[str, object]]:
@@ -54,9 +55,19 @@ def test_a_missing_path_is_wrong_usage(tmp_path: Path) -> None:
     assert main(["decode", str(tmp_path / "absent")]) == 2
 
 
+def test_a_tar_is_decoded_past_its_damage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line a packet of a tar, named after its member, and a line for the damage."""
+    data = bytearray(tar({f"{n}.avro": payload for n, payload in enumerate(packets(3, 1))}))
+    data[data.index(b"1.avro")] = 0xFF
+    path = tmp_path / "night.tar"
+    path.write_bytes(data)
+    found = [(line["path"], line["outcome"]) for line in lines(capsys, path)]
+    assert found == [(f"{path}!0.avro", "stamp"), (str(path), "damaged"), (f"{path}!2.avro", "stamp")]
+
+
 @pytest.mark.data
 def test_every_sample_file_ends_in_lines(sample_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every ZTF file of the samples, damaged ones included, ends in lines with an outcome; most become stamps."""
     outcomes = [line["outcome"] for line in lines(capsys, sample_data / "ztf")]
-    assert set(outcomes) == {"stamp", "filtered", "dead_letter"}
+    assert set(outcomes) == {"stamp", "filtered", "dead_letter", "damaged"}
     assert outcomes.count("stamp") >= 780

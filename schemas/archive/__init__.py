@@ -1,0 +1,1 @@
+"""Archives of alert packets, read as a stream: files, folders, tars, many-record containers, Kafka dumps."""
