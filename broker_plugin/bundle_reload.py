@@ -21,15 +21,18 @@ class BundleReloader:
 
     def __init__(
         self,
-        paths: Sequence[Path],
         engine: ClassifyEngine,
         load: Callable[[Path], Scorer],
         *,
+        bundles: Sequence[Path],
+        challengers: Sequence[Path] = (),
         interval_s: float,
         on_switch: Callable[[], None],
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._watchers = [BundleWatcher(path) for path in paths]
+        """bundles, challengers: the paths in use, of which those that are bundle stores are watched."""
+        self._watchers = [(BundleWatcher(path), False) for path in bundles]
+        self._watchers += [(BundleWatcher(path), True) for path in challengers]
         self._engine = engine
         self._load = load
         self._interval_s = interval_s
@@ -42,17 +45,22 @@ class BundleReloader:
         if self._timer() < self._next:
             return
         self._next = self._timer() + self._interval_s
-        for watcher in self._watchers:
+        for watcher, challenges in self._watchers:
             try:
                 folder = watcher.poll()
-                if folder is None:
-                    continue
-                scorer = self._load(folder)
-                if scorer.view_rule.grid_id not in self._engine.bundle_ids:
-                    raise BundleError(f"{folder}: grid {scorer.view_rule.grid_id} is of no bundle in use")
+                if folder is not None:
+                    self._switch(folder, challenges)
             except BundleError as error:
                 log.error("promoted bundle refused, the one in use stays", error=str(error))
-                continue
+
+    def _switch(self, folder: Path, challenges: bool) -> None:
+        scorer = self._load(folder)
+        in_use = self._engine.challenger_ids if challenges else self._engine.bundle_ids
+        if scorer.view_rule.grid_id not in in_use:
+            raise BundleError(f"{folder}: grid {scorer.view_rule.grid_id} is of no bundle in use")
+        if challenges:
+            self._engine.replace_challenger(scorer)
+        else:
             self._engine.replace_scorer(scorer)
-            self._on_switch()
-            log.info("bundle switched", bundle=scorer.bundle_id)
+        self._on_switch()
+        log.info("bundle switched", bundle=scorer.bundle_id, challenger=challenges)

@@ -16,10 +16,12 @@ from confluent_kafka import Consumer, Message, TopicPartition
 
 from broker_plugin.classify_engine import ClassifyEngine
 from broker_plugin.classify_metrics import ClassifyMetrics
-from broker_plugin.kafka import AckedProducer, commit_offsets, messages_of, num_partitions, topic_identity
+from broker_plugin.delivery import Delivery
+from broker_plugin.kafka import messages_of, num_partitions, topic_identity
 from broker_plugin.ledger import LedgerWriter
 from broker_plugin.messages import HEADER_INGEST_TIME, HEADER_PRODUCER_TIME, BatchResult, LogMessage
 from broker_plugin.metrics import Step
+from broker_plugin.points import Passed, Point, unwatched
 from broker_plugin.settings import Settings
 from broker_plugin.store import StampStore
 from broker_plugin.store_file import StoreIdentity
@@ -29,23 +31,23 @@ log = structlog.get_logger(__name__)
 
 
 class ClassifyRole:
-    """At-least-once: a trigger delivered again gives the same bytes again."""
+    """What was not committed is delivered again, and a trigger delivered again gives the same bytes again."""
 
     def __init__(
         self,
         settings: Settings,
         consumer: Consumer,
-        internal: AckedProducer,
-        output: AckedProducer,
+        delivery: Delivery,
         engine: ClassifyEngine,
         *,
         metrics: ClassifyMetrics,
         instance: str,
+        passed: Passed = unwatched,
     ) -> None:
+        self._passed = passed
         self._settings = settings
         self._consumer = consumer
-        self._internal = internal
-        self._output = output
+        self._delivery = delivery
         self._engine = engine
         self._metrics = metrics
         self._instance = instance
@@ -53,7 +55,7 @@ class ClassifyRole:
         self._stores: dict[int, StampStore] = {}
         self._committed: dict[int, int] = {}
         group = settings.internal.group
-        self._ledger = LedgerWriter(internal, settings.internal.ledger_topic, "classify", group, instance)
+        self._ledger = LedgerWriter(delivery.internal, settings.internal.ledger_topic, "classify", group, instance)
 
     def subscribe(self, on_change: Callable[[bool], None]) -> None:
         """Join the group; ``on_change`` hears whether partitions are assigned."""
@@ -76,6 +78,7 @@ class ClassifyRole:
         messages = [_log_message(message) for message in batch]
         if not messages:
             return 0
+        self._passed(Point.CONSUMED)
         self._metrics.batch(len(messages))
         result = self._engine.process(
             messages,
@@ -123,30 +126,34 @@ class ClassifyRole:
                 store.close()
 
     def _publish(self, result: BatchResult) -> None:
-        for record in result.records:
-            if record.publish:
-                self._output.produce(
-                    self._settings.output.topic, key=record.key, value=record.value, headers=record.headers
-                )
-        self._output.flush()
+        self._delivery.begin()
+        topics = self._settings.output
+        for records, topic in ((result.records, topics.topic), (result.shadow, topics.shadow_topic)):
+            for record in records:
+                if record.publish:
+                    self._delivery.output.produce(topic, key=record.key, value=record.value, headers=record.headers)
+        self._passed(Point.PRODUCED)
+        self._delivery.output.flush()
+        self._passed(Point.ACKNOWLEDGED)
         for partition, outcomes in result.outcomes.items():
             fresh = [(o.offset, o.outcome.value, o.reason) for o in outcomes]
             fresh = [entry for entry in fresh if entry[0] >= self._committed[partition]]
             if fresh:
                 self._ledger.write(self._topic, partition, fresh)
-        self._internal.flush()
+        self._delivery.internal.flush()
+        self._passed(Point.LEDGERED)
 
     def _commit(self, messages: Sequence[LogMessage]) -> None:
+        starts = {message.partition: message.offset for message in reversed(messages)}
         ends = {message.partition: message.offset + 1 for message in messages}
         for partition in ends:
             self._stores[partition].commit()
+        self._passed(Point.STORE_COMMITTED)
         moved = {p: end for p, end in ends.items() if end > self._committed[p]}
-        if not moved:
-            return
-        places = [TopicPartition(self._topic, partition, end) for partition, end in moved.items()]
-        if not commit_offsets(self._consumer, places):
+        if not self._delivery.commit(self._topic, starts, moved):
             self._metrics.batch_dropped()
             return
+        self._passed(Point.GROUP_COMMITTED)
         self._committed |= moved
 
     def _behind(self, messages: Sequence[LogMessage]) -> int:
@@ -161,6 +168,7 @@ class ClassifyRole:
         for outcomes in result.outcomes.values():
             for outcome in outcomes:
                 self._metrics.outcome(outcome.outcome)
+        self._count_challenge(result)
         for record in result.records:
             self._metrics.scored(record.classification)
             headers = dict(record.headers)
@@ -183,6 +191,18 @@ class ClassifyRole:
                 offset=unreadable.message.offset,
                 error=str(unreadable.error),
             )
+
+    def _count_challenge(self, result: BatchResult) -> None:
+        if not result.shadow and not result.num_unchallenged:
+            return
+        said = {(r.partition, r.offset): r.classification.predicted_class for r in result.records}
+        agreed = sum(said[r.partition, r.offset] == r.classification.predicted_class for r in result.shadow)
+        self._metrics.challenged(
+            duration_s=result.durations_s["challenge"],
+            agreed=agreed,
+            disagreed=len(result.shadow) - agreed,
+            failed=result.num_unchallenged,
+        )
 
 
 def _log_message(message: Message) -> LogMessage:

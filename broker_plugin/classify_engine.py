@@ -28,26 +28,22 @@ import structlog
 from broker_plugin.assembly import FrameCache, assemble
 from broker_plugin.facts import StoredFact, read_stored_fact
 from broker_plugin.messages import (
-    HEADER_LOG_OFFSET,
-    HEADER_LOG_PARTITION,
-    HEADER_LOG_TOPIC,
-    HEADER_TRIGGER_SOURCE_ID,
-    PASSED_ON,
     BatchResult,
     ClassifyOutcome,
-    Headers,
     LogMessage,
     OffsetOutcome,
     OutputRecord,
     Unreadable,
+    record_headers,
 )
+from broker_plugin.points import Passed, Point, unwatched
 from broker_plugin.scoring import score_in_halves
 from broker_plugin.settings import ClassifySettings
 from broker_plugin.store import StampStore
-from broker_plugin.triggers import LoadedBundle, Trigger, bundle_for
+from broker_plugin.triggers import LoadedBundle, Trigger, bundle_for, newest_only
 from model.scores import Scorer, Scores
 from schemas.classification import Status, build
-from schemas.errors import RecordError
+from schemas.errors import InferenceError, RecordError
 from schemas.sequence import StampSequence
 from schemas.view import ViewRule
 
@@ -73,7 +69,9 @@ class ClassifyEngine:
         plugin_version: str,
         challengers: Collection[Scorer] = (),
         clock: Callable[[], float] = time.perf_counter,
+        passed: Passed = unwatched,
     ) -> None:
+        self._passed = passed
         self._settings = settings
         self._log_topic = log_topic
         self._plugin_version = plugin_version
@@ -94,6 +92,11 @@ class ClassifyEngine:
     def bundle_ids(self) -> dict[str, str]:
         """The bundle in use of each grid."""
         return {grid_id: bundle.scorer.bundle_id for grid_id, bundle in self._bundles.items()}
+
+    @property
+    def challenger_ids(self) -> dict[str, str]:
+        """The challenger of each grid that has one."""
+        return {grid_id: bundle.scorer.bundle_id for grid_id, bundle in self._challengers.items()}
 
     def replace_scorer(self, scorer: Scorer) -> None:
         """Use this bundle for its grid from the next batch on."""
@@ -126,7 +129,7 @@ class ClassifyEngine:
         by_partition: dict[int, list[LogMessage]] = {}
         for message in batch:
             by_partition.setdefault(message.partition, []).append(message)
-        result = BatchResult(durations_s=dict.fromkeys(("apply", "assemble", "infer", "prune"), 0.0))
+        result = BatchResult(durations_s=dict.fromkeys(("apply", "assemble", "infer", "prune", "challenge"), 0.0))
         try:
             triggers: list[Trigger] = []
             started = self._clock()
@@ -135,10 +138,15 @@ class ClassifyEngine:
                 store.begin()
                 triggers += self._apply(messages, store, restore_below.get(partition, 0), result)
             self._spent(result, "apply", started)
+            self._passed(Point.APPLIED)
             if coalesce_now:
-                triggers = _newest_only(triggers)
+                triggers = newest_only(triggers)
             for start in range(0, len(triggers), SCORE_CHUNK):
-                self._score(triggers[start : start + SCORE_CHUNK], stores, result)
+                chunk = triggers[start : start + SCORE_CHUNK]
+                self._score(chunk, stores, result)
+                if self._challengers:
+                    self._challenge(chunk, stores, result)
+            self._passed(Point.INFERRED)
             started = self._clock()
             for partition in by_partition:
                 self._delete(stores[partition], committed.get(partition, 0))
@@ -193,16 +201,26 @@ class ClassifyEngine:
         return triggers
 
     def _score(self, triggers: Sequence[Trigger], stores: Mapping[int, StampStore], result: BatchResult) -> None:
-        """Score triggers and add their records and outcomes, the challengers' beside them."""
+        """Score triggers and add their records and outcomes."""
         records = self._records(triggers, [trigger.bundle for trigger in triggers], stores, result)
         result.records += records
         for trigger, record in zip(triggers, records, strict=True):
             said = record.classification
             outcome = OffsetOutcome(record.offset, ClassifyOutcome(said.status.value), said.reason)
             result.outcomes[record.partition][trigger.place] = outcome
+
+    def _challenge(self, triggers: Sequence[Trigger], stores: Mapping[int, StampStore], result: BatchResult) -> None:
+        """Score the same triggers in shadow; a challenger that cannot is counted and stops nobody."""
         challenged = [t for t in triggers if t.bundle.rule.grid_id in self._challengers]
         challengers = [self._challengers[t.bundle.rule.grid_id] for t in challenged]
-        result.shadow += self._records(challenged, challengers, stores, result)
+        aside = BatchResult(durations_s=dict.fromkeys(result.durations_s, 0.0))
+        started = self._clock()
+        try:
+            result.shadow += self._records(challenged, challengers, stores, aside)
+        except InferenceError as error:
+            result.num_unchallenged += len(challenged)
+            log.error("challenger failed, its records are missing", error=str(error), num_records=len(challenged))
+        self._spent(result, "challenge", started)
 
     def _records(
         self,
@@ -261,21 +279,11 @@ class ClassifyEngine:
         return OutputRecord(
             key=trigger.fact.object_key,
             value=classification.to_bytes(),
-            headers=self._headers(trigger),
+            headers=record_headers(trigger.message, trigger.fact.key.source_id, self._log_topic),
             partition=trigger.message.partition,
             offset=trigger.message.offset,
             classification=classification,
             publish=status is not Status.TOO_SHORT or self._settings.publish_too_short,
-        )
-
-    def _headers(self, trigger: Trigger) -> Headers:
-        message = trigger.message
-        return (
-            *((name, value) for name, value in message.headers if name in PASSED_ON),
-            (HEADER_TRIGGER_SOURCE_ID, trigger.fact.key.source_id.encode()),
-            (HEADER_LOG_TOPIC, self._log_topic.encode()),
-            (HEADER_LOG_PARTITION, str(message.partition).encode()),
-            (HEADER_LOG_OFFSET, str(message.offset).encode()),
         )
 
     def _delete(self, store: StampStore, committed: int) -> None:
@@ -288,9 +296,3 @@ class ClassifyEngine:
             return
         store.prune(committed=committed)
         store.expire(max(rule.max_days for rule in rules) + self._settings.late_days, committed=committed)
-
-
-def _newest_only(triggers: Sequence[Trigger]) -> list[Trigger]:
-    """Each object's trigger with the largest offset."""
-    newest = {(trigger.message.partition, trigger.fact.object_key): trigger for trigger in triggers}
-    return [t for t in triggers if newest[t.message.partition, t.fact.object_key] is t]

@@ -46,7 +46,7 @@ class ClassifyMetrics(RoleMetrics):
         now: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
-        steps = (Step.APPLY, Step.ASSEMBLE, Step.INFER, Step.PRUNE, Step.PUBLISH, Step.COMMIT)
+        steps = (Step.APPLY, Step.ASSEMBLE, Step.INFER, Step.PRUNE, Step.CHALLENGE, Step.PUBLISH, Step.COMMIT)
         super().__init__(registry, role="classify", steps=steps, version=version, now=now, timer=timer)
         self._partitions_lock = threading.Lock()
         self._register_triggers()

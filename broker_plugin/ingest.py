@@ -22,6 +22,7 @@ from broker_plugin.messages import (
     HEADER_PRODUCER_TIME,
 )
 from broker_plugin.metrics import DEAD_LETTER, FILTERED, STAMPED, IngestMetrics, Step
+from broker_plugin.points import Passed, Point, unwatched
 from broker_plugin.settings import IngestSettings, Settings
 from schemas.cuts import Cuts, SkyBox
 from schemas.dead_letter import DeadLetter
@@ -57,7 +58,9 @@ class IngestRole:
         instance: str,
         plugin_version: str,
         now: Callable[[], float] = time.time,
+        passed: Passed = unwatched,
     ) -> None:
+        self._passed = passed
         self._settings = settings
         self._consumer = consumer
         self._producer = producer
@@ -85,21 +88,26 @@ class IngestRole:
         batch = list(messages_of(self._consumer.consume(ingest.batch_size, timeout=ingest.batch_deadline_s)))
         if not batch:
             return 0
+        self._passed(Point.CONSUMED)
         outcomes: dict[tuple[str, int], Outcomes] = {}
         with self._metrics.step(Step.DECODE):
             for message in batch:
                 outcome, reason = self._one(message)
                 place = (str(message.topic()), int(message.partition() or 0))
                 outcomes.setdefault(place, []).append((int(message.offset() or 0), outcome, reason))
+        self._passed(Point.PRODUCED)
         with self._metrics.step(Step.PUBLISH):
             self._producer.flush()
+            self._passed(Point.ACKNOWLEDGED)
             for (topic, partition), of_partition in outcomes.items():
                 self._ledger.write(topic, partition, of_partition)
             self._producer.flush()
+        self._passed(Point.LEDGERED)
         with self._metrics.step(Step.COMMIT):
             ends = [TopicPartition(t, p, found[-1][0] + 1) for (t, p), found in outcomes.items()]
             if not commit_offsets(self._consumer, ends):
                 self._metrics.batch_dropped()
+        self._passed(Point.GROUP_COMMITTED)
         self._metrics.batch(len(batch))
         self._watch_dead_letters()
         log.info("batch", packets=len(batch), partitions=len(outcomes))

@@ -75,21 +75,29 @@ def make_consumer(connection: Connection, worker: WorkerSettings, *, group: str,
 class AckedProducer:
     """Sends are durable once ``flush`` returns. Idempotent, acks=all, keys hashed as Java's clients do."""
 
-    def __init__(self, connection: Connection, worker: WorkerSettings, *, max_message_bytes: int) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        worker: WorkerSettings,
+        *,
+        max_message_bytes: int,
+        transactional_id: str | None = None,
+    ) -> None:
         self._timeout_s = worker.delivery_timeout_s
         self._failures: list[str] = []
-        self._producer = Producer(
-            client_config(connection)
-            | {
-                "enable.idempotence": True,
-                "acks": "all",
-                "partitioner": "murmur2_random",
-                "linger.ms": 5,
-                "compression.type": "none",  # float16 pixels do not compress
-                "message.max.bytes": max_message_bytes,
-                "delivery.timeout.ms": int(worker.delivery_timeout_s * 1000),
-            }
-        )
+        config = client_config(connection) | {
+            "enable.idempotence": True,
+            "acks": "all",
+            "partitioner": "murmur2_random",
+            "linger.ms": 5,
+            "compression.type": "none",  # float16 pixels do not compress
+            "message.max.bytes": max_message_bytes,
+            "delivery.timeout.ms": int(worker.delivery_timeout_s * 1000),
+        }
+        if transactional_id is not None:
+            # a transaction that its process left open holds back readers for at most this long
+            config |= {"transactional.id": transactional_id, "transaction.timeout.ms": config["delivery.timeout.ms"]}
+        self._producer = Producer(config)
 
     def produce(self, topic: str, *, key: bytes | None, value: bytes, headers: Headers = ()) -> None:
         """Queue one message; waits for room when the queue is full. BrokerError when it cannot be queued."""
@@ -148,8 +156,11 @@ def commit_offsets(consumer: Consumer, places: list[TopicPartition]) -> bool:
     return True
 
 
-def create_topics(internal: InternalSettings, output: OutputSettings) -> None:
-    """Create what is missing, with its retention; BrokerError when the stamp log has another partition count."""
+def create_topics(internal: InternalSettings, output: OutputSettings, *, shadow: bool = False) -> None:
+    """Create what is missing, with its retention; ``shadow``: the challengers' topic too.
+
+    BrokerError when the stamp log has another partition count.
+    """
     largest = internal.max_message_bytes + ENVELOPE_BYTES
     wanted = [
         (internal, internal.stamp_log_topic, internal.partitions, internal.replication, internal.retention_days),
@@ -157,6 +168,8 @@ def create_topics(internal: InternalSettings, output: OutputSettings) -> None:
         (internal, internal.ledger_topic, 1, internal.replication, internal.ledger_retention_days),
         (output, output.topic, output.partitions, output.replication, None),
     ]
+    if shadow:
+        wanted.append((output, output.shadow_topic, output.partitions, output.replication, None))
     for connection, name, partitions, replication, days in wanted:
         config = {"max.message.bytes": str(largest)}
         if days is not None:

@@ -35,7 +35,8 @@ class LedgerWriter:
 
     def write(self, topic: str, partition: int, outcomes: Outcomes) -> None:
         """Queue the entry of one partition's (offset, outcome, reason), ascending."""
-        expected = self._next.get((topic, partition), outcomes[0][0])
+        # a batch that is read again starts before what was entered last
+        expected = min(self._next.get((topic, partition), outcomes[0][0]), outcomes[0][0])
         filled: list[tuple[str, str | None]] = []
         first = expected
         for offset, outcome, reason in outcomes:

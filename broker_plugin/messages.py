@@ -111,12 +111,25 @@ class BatchResult:
     """Everything one batch leads to. The stores hold its facts in open transactions.
 
     records: in log order within a partition, one a trigger that is not superseded. shadow: the challengers' records
-    of the same triggers. outcomes: by partition, in offset order, one an offset of the batch. durations_s: seconds
-    by step (``apply``, ``assemble``, ``infer``, ``prune``).
+    of the same triggers. num_unchallenged: triggers that a challenger failed to score. outcomes: by partition, in
+    offset order, one an offset of the batch. durations_s: seconds by step (``apply``, ``assemble``, ``infer``,
+    ``prune``, ``challenge``).
     """
 
     records: list[OutputRecord] = field(default_factory=list)
     shadow: list[OutputRecord] = field(default_factory=list)
+    num_unchallenged: int = 0
     outcomes: dict[int, list[OffsetOutcome]] = field(default_factory=dict)
     unreadable: list[Unreadable] = field(default_factory=list)
     durations_s: dict[str, float] = field(default_factory=dict)
+
+
+def record_headers(trigger: LogMessage, source_id: str, log_topic: str) -> Headers:
+    """Headers of the record of one trigger: what came with it, its source, and its place in the stamp log."""
+    return (
+        *((name, value) for name, value in trigger.headers if name in PASSED_ON),
+        (HEADER_TRIGGER_SOURCE_ID, source_id.encode()),
+        (HEADER_LOG_TOPIC, log_topic.encode()),
+        (HEADER_LOG_PARTITION, str(trigger.partition).encode()),
+        (HEADER_LOG_OFFSET, str(trigger.offset).encode()),
+    )

@@ -33,6 +33,7 @@ class Step(StrEnum):
     ASSEMBLE = "assemble"
     INFER = "infer"
     PRUNE = "prune"
+    CHALLENGE = "challenge"
     PUBLISH = "publish"
     COMMIT = "commit"
 

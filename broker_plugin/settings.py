@@ -129,6 +129,7 @@ class OutputSettings(Connection):
     elasticc_topic: str | None = Field(None, description="a second copy as DESC brokerClassification v0_9_1")
     elasticc_broker_name: str = "convention-broker"
     registry_url: str | None = Field(None, description="write Confluent wire format through this registry")
+    shadow_topic: str = Field("convention.classifications.shadow", min_length=1, description="of the challengers")
 
 
 class SkySettings(Section):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -65,6 +65,12 @@ def bundle_for(
     if key.band_id not in bundle.rule.band_ids:
         return None, OTHER_BAND
     return bundle, None
+
+
+def newest_only(triggers: Sequence[Trigger]) -> list[Trigger]:
+    """Each object's trigger with the largest offset."""
+    newest = {(trigger.message.partition, trigger.fact.object_key): trigger for trigger in triggers}
+    return [t for t in triggers if newest[t.message.partition, t.fact.object_key] is t]
 
 
 def _grid_of_withdrawal(

@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Final
 
 import structlog
+from confluent_kafka import Consumer
 
+from broker_plugin.delivery import AtLeastOnce, Delivery, ExactlyOnce, TransactionalProducer
 from broker_plugin.health import ASSIGNED, Health, HealthServer
 from broker_plugin.kafka import ENVELOPE_BYTES, AckedProducer, create_topics, make_consumer
 from broker_plugin.logs import configure_logs
 from broker_plugin.metrics import IngestMetrics, worker_registry
-from broker_plugin.settings import Settings
+from broker_plugin.points import Passed, unwatched
+from broker_plugin.settings import Connection, Settings
 from broker_plugin.version import plugin_version
 from schemas.errors import SettingsError
 from schemas.surveys import SURVEYS
@@ -34,8 +37,6 @@ def refuse_unavailable(settings: Settings) -> None:
         "input.registry_url": settings.input.registry_url,
         "output.registry_url": settings.output.registry_url,
         "output.elasticc_topic": settings.output.elasticc_topic,
-        "classify.challengers": settings.classify.challengers,
-        "classify.exactly_once": settings.classify.exactly_once,
     }
     for key, value in asked.items():
         if value:
@@ -54,20 +55,20 @@ class _Stop:
         self.asked = True
 
 
-def run_role(settings: Settings, role: str) -> int:
+def run_role(settings: Settings, role: str, *, passed: Passed = unwatched) -> int:
     """Run one role in the foreground until it is told to stop; errors of the project are raised."""
     refuse_unavailable(settings)
     instance = f"{socket.gethostname()}-{os.getpid()}-{role}"
     configure_logs(level=settings.log.level, format=settings.log.format, role=role, instance=instance)
     stop = _Stop()
-    create_topics(settings.internal, settings.output)
+    create_topics(settings.internal, settings.output, shadow=bool(settings.classify.challengers))
     registry = worker_registry()
     health = Health(max_silence_s=settings.worker.max_poll_interval_ms / 1000, waits_for=(ASSIGNED,))
     port = settings.worker.metrics_port and settings.worker.metrics_port + ROLES.index(role)
     with HealthServer(registry, health, host=settings.worker.metrics_host, port=port) as server:
         log.info("started", role=role, metrics_port=server.port, version=plugin_version())
         start = _start_ingest if role == "ingest" else _start_classify
-        step, close = start(settings, registry, health, instance)
+        step, close = start(settings, registry, health, instance, passed)
         try:
             while not stop.asked:
                 step()
@@ -78,14 +79,27 @@ def run_role(settings: Settings, role: str) -> int:
     return 0
 
 
-def _producer(settings: Settings, *, output: bool = False) -> AckedProducer:
-    connection = settings.output if output else settings.internal
+def _producer(connection: Connection, settings: Settings) -> AckedProducer:
     largest = settings.internal.max_message_bytes + ENVELOPE_BYTES
     return AckedProducer(connection, settings.worker, max_message_bytes=largest)
 
 
+def _delivery(settings: Settings, consumer: Consumer, instance: str) -> Delivery:
+    if not settings.classify.exactly_once:
+        output, internal = _producer(settings.output, settings), _producer(settings.internal, settings)
+        return AtLeastOnce(consumer, output=output, internal=internal)
+    producer = TransactionalProducer(
+        settings.output,
+        settings.worker,
+        max_message_bytes=settings.internal.max_message_bytes + ENVELOPE_BYTES,
+        transactional_id=f"{settings.internal.group}-{settings.worker.instance_id or instance}",
+    )
+    producer.open()
+    return ExactlyOnce(consumer, producer)
+
+
 def _start_ingest(
-    settings: Settings, registry: object, health: Health, instance: str
+    settings: Settings, registry: object, health: Health, instance: str, passed: Passed
 ) -> tuple[Callable[[], int], Callable[[], None]]:
     from broker_plugin.ingest import IngestRole
 
@@ -93,7 +107,7 @@ def _start_ingest(
     role = IngestRole(
         settings,
         consumer,
-        _producer(settings),
+        _producer(settings.internal, settings),
         metrics=IngestMetrics(
             registry,  # type: ignore[arg-type]
             surveys=[survey.name for survey in SURVEYS],
@@ -101,13 +115,14 @@ def _start_ingest(
         ),
         instance=instance,
         plugin_version=plugin_version(),
+        passed=passed,
     )
     role.subscribe(lambda met: health.set(ASSIGNED, met))
     return role.step, consumer.close
 
 
 def _start_classify(
-    settings: Settings, registry: object, health: Health, instance: str
+    settings: Settings, registry: object, health: Health, instance: str, passed: Passed
 ) -> tuple[Callable[[], int], Callable[[], None]]:
     from broker_plugin.bundle_reload import BundleReloader
     from broker_plugin.classify import ClassifyRole
@@ -131,30 +146,43 @@ def _start_classify(
     scorers = [load(path) for path in paths]
     if not scorers:
         raise SettingsError("classify.bundles is empty and no bundle is shipped: name a bundle directory")
+    challengers = [load(path) for path in classify.challengers]
+    if alone := {c.view_rule.grid_id for c in challengers} - {s.view_rule.grid_id for s in scorers}:
+        raise SettingsError(f"classify.challengers: no bundle in use has grid {', '.join(sorted(alone))}")
     engine = ClassifyEngine(
-        scorers, classify, log_topic=settings.internal.stamp_log_topic, plugin_version=plugin_version()
+        scorers,
+        classify,
+        log_topic=settings.internal.stamp_log_topic,
+        plugin_version=plugin_version(),
+        challengers=challengers,
+        passed=passed,
     )
     metrics = ClassifyMetrics(registry, version=plugin_version())  # type: ignore[arg-type]
     metrics.device(requested=classify.device, used=scorers[0].device)
-    metrics.bundles(list(engine.bundle_ids.values()))
+
+    def show_bundles(*, switched: bool = False) -> None:
+        metrics.bundles(list(engine.bundle_ids.values()), list(engine.challenger_ids.values()), switched=switched)
+
+    show_bundles()
     consumer = make_consumer(settings.internal, settings.worker, group=settings.internal.group, start="earliest")
     role = ClassifyRole(
         settings,
         consumer,
-        _producer(settings),
-        _producer(settings, output=True),
+        _delivery(settings, consumer, instance),
         engine,
         metrics=metrics,
         instance=instance,
+        passed=passed,
     )
     role.subscribe(lambda met: health.set(ASSIGNED, met))
 
     reloader = BundleReloader(
-        paths,
         engine,
         load,
+        bundles=paths,
+        challengers=classify.challengers,
         interval_s=classify.reload_interval_s,
-        on_switch=lambda: metrics.bundles(list(engine.bundle_ids.values()), switched=True),
+        on_switch=lambda: show_bundles(switched=True),
     )
 
     def step() -> int:

@@ -204,6 +204,15 @@ def test_a_challenger_scores_in_shadow(store: StampStore) -> None:
     assert result.shadow[0].classification.status == "too_short"
 
 
+def test_a_challenger_that_fails_stops_nobody(store: StampStore) -> None:
+    """The champion's records come as if there were no challenger, and what it failed to score is counted."""
+    engine = make_engine(challengers=[FailingScorer("rival-1-0", RULE, max_sequences=0)])
+    messages = to_log([make_observation(source=s) for s in range(5)])
+    result = run(engine, store, messages)
+    assert [r.offset for r in result.records] == [0, 1, 2, 3, 4]
+    assert (result.shadow, result.num_unchallenged) == ([], 5)
+
+
 def test_a_bundle_is_replaced_between_batches(store: StampStore) -> None:
     """From the next batch on records carry the new bundle; other grids keep theirs."""
     other = HashScorer("other-1-0", make_rule("other"))
@@ -229,7 +238,7 @@ def test_partitions_of_one_batch(tmp_path: Path) -> None:
     assert {p: s.position for p, s in stores.items()} == {0: 8, 2: 2}
     assert [o.outcome is ClassifyOutcome.REDELIVERED for o in result.outcomes[0]] == [True, False, False]
     assert len(result.outcomes[2]) == 2
-    assert set(result.durations_s) == {"apply", "assemble", "infer", "prune"}
+    assert set(result.durations_s) == {"apply", "assemble", "infer", "prune", "challenge"}
     for found in stores.values():
         found.close()
 

@@ -6,71 +6,23 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
-from broker_plugin.demo import follow_ledger, read_accounts, send, total, worker_flags
-from broker_plugin.ledger import Account
-from broker_plugin.settings import Settings
-from broker_plugin.settings_sources import load_settings
+from broker_plugin.demo import read_accounts, send, total
 from broker_plugin.topic_reader import read_topic
 from model.bundle_files import read_bundle_files, write_bundle_files
 from model.bundle_store import SHIPPED, promote
 from schemas.classification import Classification
 from schemas.dead_letter import DeadLetter
 from schemas.synthetic import generate_packets
+from tests.brokers.support import Run, run_all
 
 SN_2021RHU = "ztf/mwvgroup+Pitt-Google-Broker/SuperNNova/ZTF21abiuvdk"
 pytestmark = pytest.mark.timeout(240)
-
-
-class Run:
-    """One worker on fresh topics of a broker."""
-
-    def __init__(self, address: str, folder: Path, *extra: str) -> None:
-        self.flags = [*worker_flags(address, folder, embedded=True), *extra]
-        self.settings: Settings = load_settings(flags=self.flags)
-        self.log = folder / "worker.log"
-
-    @contextmanager
-    def worker(self) -> Iterator[subprocess.Popen[bytes]]:
-        """Both roles, stopped by SIGTERM at the end."""
-        command = [sys.executable, "-m", "broker_plugin", "worker", *(f"--set={flag}" for flag in self.flags)]
-        with self.log.open("ab") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                process.wait(60)
-
-    def follow(self, worker: subprocess.Popen[bytes], num_packets: int) -> dict[tuple[str, str, int], Account]:
-        """Until every packet and stamp has an outcome."""
-        return follow_ledger(self.settings, worker, num_packets, Console(quiet=True))
-
-    def last_values(self) -> dict[bytes, bytes]:
-        """Key -> value of the last record of each object."""
-        output = self.settings.output
-        return {m.key() or b"": m.value() or b"" for m in read_topic(output, output.topic)}
-
-
-def run_all(address: str, folder: Path, packets: Sequence[bytes]) -> tuple[Run, dict[tuple[str, str, int], Account]]:
-    folder.mkdir()
-    run = Run(address, folder)
-    with run.worker() as worker:
-        send(run.settings, packets)
-        accounts = run.follow(worker, len(packets))
-    assert worker.returncode == 0, run.log.read_text()
-    return run, accounts
 
 
 @pytest.mark.data

@@ -1,0 +1,115 @@
+"""What the broker tests share: a worker or one role on fresh topics, and what came out of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from broker_plugin.demo import follow_ledger, read_accounts, send, worker_flags
+from broker_plugin.ledger import Account
+from broker_plugin.points import Point
+from broker_plugin.settings import Settings
+from broker_plugin.settings_sources import load_settings
+from broker_plugin.topic_reader import read_topic
+
+Accounts = dict[tuple[str, str, int], Account]
+ROOT = Path(__file__).parents[2]
+
+
+def overridden(flags: Sequence[str], extra: Sequence[str]) -> list[str]:
+    """``flags``, with those of ``extra`` in the place of the same key."""
+    given = {flag.partition("=")[0]: flag for flag in (*flags, *extra)}
+    return list(given.values())
+
+
+class Run:
+    """One worker on fresh topics of a broker."""
+
+    def __init__(self, address: str, folder: Path, *extra: str) -> None:
+        self.flags = overridden(worker_flags(address, folder, embedded=True), extra)
+        self.settings: Settings = load_settings(flags=self.flags)
+        self.log = folder / "worker.log"
+
+    def changed(self, *extra: str) -> Run:
+        """The same topics and folder under other settings."""
+        other = Run.__new__(Run)
+        other.flags = overridden(self.flags, extra)
+        other.settings = load_settings(flags=other.flags)
+        other.log = self.log
+        return other
+
+    @contextmanager
+    def worker(self) -> Iterator[subprocess.Popen[bytes]]:
+        """Both roles, stopped by SIGTERM at the end."""
+        with self._process("-m", "broker_plugin", "worker", *(f"--set={flag}" for flag in self.flags)) as process:
+            yield process
+
+    @contextmanager
+    def role(self, role: str, *, dies_at: Point | None = None, number: int = 1) -> Iterator[subprocess.Popen[bytes]]:
+        """One role, stopped by SIGTERM at the end; or dead by SIGKILL at its ``number``-th pass of a point."""
+        asked = {"flags": self.flags, "role": role, "point": dies_at, "number": number}
+        with self._process("-m", "tests.brokers.dying_role", json.dumps(asked)) as process:
+            yield process
+
+    @contextmanager
+    def _process(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, *arguments], stdout=log, stderr=log, cwd=ROOT, start_new_session=True
+            )
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait(60)
+
+    def follow(self, worker: subprocess.Popen[bytes], num_packets: int) -> Accounts:
+        """Until every packet and stamp has an outcome."""
+        return follow_ledger(self.settings, worker, num_packets, Console(quiet=True))
+
+    def await_accounts(
+        self, process: subprocess.Popen[bytes], done: Callable[[Accounts], bool], *, timeout_s: float = 90.0
+    ) -> Accounts:
+        """Until the ledger says so."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            assert process.poll() is None, self.log.read_text()[-4000:]
+            accounts = read_accounts(self.settings)
+            if done(accounts):
+                return accounts
+            time.sleep(0.2)
+        raise AssertionError(f"not done in {timeout_s} s: {self.log.read_text()[-4000:]}")
+
+    def last_values(self) -> dict[bytes, bytes]:
+        """Key -> value of the last record of each object."""
+        output = self.settings.output
+        return {m.key() or b"": m.value() or b"" for m in read_topic(output, output.topic)}
+
+    def values_by_trigger(self, topic: str | None = None) -> dict[tuple[int, int], list[bytes]]:
+        """(log partition, log offset) -> the values published for it."""
+        output = self.settings.output
+        values: dict[tuple[int, int], list[bytes]] = {}
+        for message in read_topic(output, topic or output.topic):
+            headers: dict[str, bytes] = dict(message.headers() or ())  # type: ignore[arg-type]
+            place = (int(headers["log-partition"]), int(headers["log-offset"]))
+            values.setdefault(place, []).append(message.value() or b"")
+        return values
+
+
+def run_all(address: str, folder: Path, packets: Sequence[bytes]) -> tuple[Run, Accounts]:
+    """All packets through a fresh worker."""
+    folder.mkdir()
+    run = Run(address, folder)
+    with run.worker() as worker:
+        send(run.settings, packets)
+        accounts = run.follow(worker, len(packets))
+    assert worker.returncode == 0, run.log.read_text()
+    return run, accounts
