@@ -1,46 +1,26 @@
 """Avro object containers as alert packets arrive in them (ZTF, our own), one record a packet.
 
-The header and the blocks are read here, so that a schema is parsed once however many packets state it; fastavro reads
-the records. What it may raise on damaged bytes is mapped here to a PacketError with its reason.
+The header and the blocks are read here and every length they state is checked before it is believed; the records are
+read by ``schemas/avro_record.py``. All damage ends in a PacketError with its reason.
 """
 
 from __future__ import annotations
 
-import io
-import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
 from typing import Any, Final
 
-import fastavro
-from fastavro.schema import SchemaParseException, UnknownType
-
+from schemas.avro_record import NOTHING, RecordReader, reader_of
 from schemas.errors import DeadLetterReason, PacketError, Stage
+from schemas.varint import read_length, read_long
 
 CONTAINER_MAGIC: Final = b"Obj\x01"
 SYNC_SIZE: Final = 16
-NUM_CACHED_SCHEMAS: Final = 64
+MAX_METADATA: Final = 100
 # of a deflated block; the largest sample archive has 40 MB in all
 MAX_BLOCK_BYTES: Final = 64 << 20
 _Inflate = Callable[[bytes], bytes]
-READ_ERRORS: Final = (
-    EOFError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    OverflowError,
-    MemoryError,
-    RecursionError,
-    StopIteration,
-    UnicodeDecodeError,
-    SchemaParseException,
-    UnknownType,
-    zlib.error,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,80 +31,71 @@ class AvroRecord:
     record: Mapping[str, Any]
 
 
-def iter_container(payload: bytes) -> Iterator[AvroRecord]:
-    """Every record of a container; PacketError at the place where it is damaged."""
+def iter_container(payload: bytes, *, unread: frozenset[str] = NOTHING) -> Iterator[AvroRecord]:
+    """Every record of a container without the fields ``unread``; PacketError at the place where it is damaged."""
     if not payload:
         raise PacketError(DeadLetterReason.EMPTY, Stage.FRAMING, "no bytes")
     if payload[:4] != CONTAINER_MAGIC:
         detail = f"starts with {payload[:4].hex()}, expected an Avro object container"
         raise PacketError(DeadLetterReason.UNKNOWN_FRAMING, Stage.FRAMING, detail)
-    stream = io.BytesIO(payload)
-    stream.seek(len(CONTAINER_MAGIC))
     try:
-        metadata = _read(stream, metadata_schema())
-        sync = stream.read(SYNC_SIZE)
-        writer = writer_schema(bytes(metadata["avro.schema"]))
-        inflate = block_codec(metadata.get("avro.codec", b"null"))
-    except READ_ERRORS as error:
+        metadata, position = _read_metadata(payload, len(CONTAINER_MAGIC))
+        inflate = block_codec(metadata.get(b"avro.codec", b"null"))
+        schema = metadata[b"avro.schema"]
+    except (ValueError, KeyError) as error:
         raise PacketError(DeadLetterReason.BAD_SCHEMA, Stage.AVRO, f"header: {_text(error)}") from error
-    if len(sync) != SYNC_SIZE:
+    reader = reader_of(schema, unread)
+    sync = payload[position : position + SYNC_SIZE]
+    position += SYNC_SIZE
+    if position > len(payload):
         raise PacketError(DeadLetterReason.BAD_CONTAINER, Stage.AVRO, "cut short inside the header")
-    while stream.tell() < len(payload):
-        yield from _records(stream, sync, writer, inflate)
+    while position < len(payload):
+        count, block, position = _read_block(payload, position, sync, inflate)
+        yield from _records(count, block, reader)
 
 
-def _records(
-    stream: io.BytesIO, sync: bytes, writer: WriterSchema, inflate: Callable[[bytes], bytes]
-) -> Iterator[AvroRecord]:
-    """The records of one block; its stated size is checked before it is believed."""
-    try:
-        count, size = _read(stream, _long_schema()), _read(stream, _long_schema())
-        left = len(stream.getbuffer()) - stream.tell()
-        if not 0 <= size <= left - SYNC_SIZE or not 0 <= count <= MAX_BLOCK_BYTES:
-            raise ValueError(f"a block of {count} records in {size} bytes, where {left} are left")
-        block = inflate(stream.read(size))
-        if stream.read(SYNC_SIZE) != sync:
-            raise ValueError("expected sync marker not found")
-        body = io.BytesIO(block)
+def _read_metadata(payload: bytes, position: int) -> tuple[dict[bytes, bytes], int]:
+    """The header's map of text to bytes; ValueError where it is damaged."""
+    found: dict[bytes, bytes] = {}
+    while True:
+        count, position = read_long(payload, position)
+        if count == 0:
+            return found, position
+        if count < 0:  # a block that also states its size
+            count, position = -count, read_long(payload, position)[1]
+        if len(found) + count > MAX_METADATA:
+            raise ValueError(f"{count} entries, at most {MAX_METADATA}")
         for _ in range(count):
-            record = _read(body, writer.schema)
-            if not isinstance(record, dict):
-                raise ValueError(f"a {type(record).__name__}, not a record")
-            yield AvroRecord(writer.name, record)
-        if body.tell() != len(block):
-            raise ValueError(f"{len(block) - body.tell()} stray bytes after the records")
-    except READ_ERRORS as error:
+            start, end = read_length(payload, position)
+            value_start, position = read_length(payload, end)
+            found[payload[start:end]] = payload[value_start:position]
+
+
+def _read_block(payload: bytes, position: int, sync: bytes, inflate: _Inflate) -> tuple[int, bytes, int]:
+    """Stated number of records of the block at ``position``, its bytes and the position after it."""
+    try:
+        count, position = read_long(payload, position)
+        start, end = read_length(payload, position)
+        if count < 0:
+            raise ValueError(f"a block of {count} records")
+        if payload[end : end + SYNC_SIZE] != sync:
+            raise ValueError("expected sync marker not found")
+        return count, inflate(payload[start:end]), end + SYNC_SIZE
+    except (ValueError, zlib.error) as error:
         raise PacketError(DeadLetterReason.BAD_CONTAINER, Stage.AVRO, _text(error)) from error
 
 
-@dataclass(frozen=True, slots=True)
-class WriterSchema:
-    """A parsed writer schema and its name."""
-
-    name: str
-    schema: Any
-
-
-def _read(stream: io.BytesIO, schema: Any) -> Any:
-    return fastavro.schemaless_reader(stream, schema, None)
-
-
-@cache
-def metadata_schema() -> Any:
-    """The parsed schema of a container's header."""
-    return fastavro.parse_schema({"type": "map", "values": "bytes"})
-
-
-@cache
-def _long_schema() -> Any:
-    return fastavro.parse_schema({"type": "long"})
-
-
-@lru_cache(maxsize=NUM_CACHED_SCHEMAS)
-def writer_schema(text: bytes) -> WriterSchema:
-    """The schema that a header states. Parsing it is most of a ZTF packet's decode time, and a night has one."""
-    raw = json.loads(text)
-    return WriterSchema(_schema_name(raw), fastavro.parse_schema(raw))
+def _records(count: int, block: bytes, reader: RecordReader) -> Iterator[AvroRecord]:
+    position = 0
+    if count * reader.min_bytes > len(block):
+        detail = f"a block of {count} records in {len(block)} bytes"
+        raise PacketError(DeadLetterReason.BAD_CONTAINER, Stage.AVRO, detail)
+    for _ in range(count):
+        record, position = reader.read(block, position)
+        yield AvroRecord(reader.schema_name, record)
+    if position != len(block):
+        detail = f"{len(block) - position} stray bytes after the records"
+        raise PacketError(DeadLetterReason.BAD_CONTAINER, Stage.AVRO, detail)
 
 
 def block_codec(name: bytes) -> _Inflate:
@@ -140,29 +111,20 @@ def _inflate(block: bytes) -> bytes:
     inflater = zlib.decompressobj(wbits=-15)
     data = inflater.decompress(block, MAX_BLOCK_BYTES + 1)
     if len(data) > MAX_BLOCK_BYTES:
-        raise ValueError(f"a block of more than {MAX_BLOCK_BYTES} bytes")
+        raise PacketError(DeadLetterReason.TOO_LARGE, Stage.AVRO, f"a block of more than {MAX_BLOCK_BYTES} bytes")
     if not inflater.eof:
         raise ValueError("a deflated block is cut short")
     return data
 
 
-def read_container(payload: bytes) -> AvroRecord:
+def read_container(payload: bytes, *, unread: frozenset[str] = NOTHING) -> AvroRecord:
     """The only record of a container; PacketError (record_count) when it holds none or several."""
-    records = iter_container(payload)
+    records = iter_container(payload, unread=unread)
     first = next(records, None)
     if first is None or next(records, None) is not None:
         count = "no record" if first is None else "several records"
         raise PacketError(DeadLetterReason.RECORD_COUNT, Stage.AVRO, f"{count} in one message, expected one")
     return first
-
-
-def _schema_name(schema: Any) -> str:
-    if isinstance(schema, list):  # a union at the top, as some re-written archives have
-        schema = next((branch for branch in schema if isinstance(branch, dict) and branch.get("name")), {})
-    if not isinstance(schema, dict):
-        return ""
-    name, namespace = str(schema.get("name", "")), schema.get("namespace")
-    return f"{namespace}.{name}" if namespace and "." not in name else name
 
 
 def _text(error: BaseException) -> str:

@@ -7,7 +7,7 @@ from schemas.cuts import Cuts
 from schemas.errors import DeadLetterReason, FilterReason, PacketError, Stage
 from schemas.outcome import Filtered, Outcome, Stamped
 from schemas.surveys import SURVEYS
-from schemas.surveys.base import Survey
+from schemas.surveys.base import HISTORIES, Survey
 
 
 def survey_of(packet: AvroRecord) -> Survey:
@@ -28,7 +28,7 @@ class PacketDecoder:
 
     def decode(self, payload: bytes) -> Outcome:
         """What one packet becomes; PacketError, and nothing else, when it is at fault."""
-        return self.decode_record(read_container(payload))
+        return self.decode_record(read_container(payload, unread=HISTORIES))
 
     def decode_record(self, packet: AvroRecord) -> Outcome:
         """The same for a record that is already read."""

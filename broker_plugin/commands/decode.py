@@ -48,10 +48,11 @@ def _line(payload: bytes) -> dict[str, Any]:
     from schemas.decode import PacketDecoder, survey_of
     from schemas.observation import Observation
     from schemas.outcome import Filtered
+    from schemas.surveys.base import HISTORIES
 
     line: dict[str, Any] = {}
     try:
-        packet = read_container(payload)
+        packet = read_container(payload, unread=HISTORIES)
         line["schema"] = packet.schema_name
         survey = survey_of(packet)
         identity = survey.read_header(packet.record, packet.schema_name).identity

@@ -7,25 +7,32 @@ the same archive always gives the same bytes.
 from __future__ import annotations
 
 import io
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import IO, Any, Final
 
 import fastavro
 
-from schemas.avro import (
-    CONTAINER_MAGIC,
-    MAX_BLOCK_BYTES,
-    READ_ERRORS,
-    SYNC_SIZE,
-    block_codec,
-    metadata_schema,
-    writer_schema,
-)
+from schemas.avro import CONTAINER_MAGIC, MAX_BLOCK_BYTES, SYNC_SIZE, block_codec
+from schemas.avro_record import RecordReader, reader_of
+from schemas.errors import PacketError
 
 # A longer stretch without a sync marker than this holds no block that would be read.
 SCAN_BYTES: Final = 1 << 20
 _MAX_VARINT: Final = 10
+# what reading a damaged header may raise
+HEADER_ERRORS: Final = (
+    EOFError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    OverflowError,
+    MemoryError,
+    PacketError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +41,7 @@ class _Container:
 
     sync: bytes
     head: bytes
-    schema: Any
-    skip: Any
+    reader: RecordReader
     inflate: Callable[[bytes], bytes]
 
 
@@ -88,9 +94,9 @@ def _read_header(stream: IO[bytes]) -> _Container:
             raise BlockError("expected an Avro object container")
         metadata: Any = fastavro.schemaless_reader(stream, metadata_schema(), None)
         sync = stream.read(SYNC_SIZE)
-        schema = writer_schema(bytes(metadata["avro.schema"])).schema
+        reader = reader_of(bytes(metadata["avro.schema"]))
         inflate = block_codec(metadata.get("avro.codec", b"null"))
-    except READ_ERRORS as error:
+    except HEADER_ERRORS as error:
         raise BlockError(f"header: {type(error).__name__}: {error}") from error
     if len(sync) != SYNC_SIZE:
         raise BlockError("cut short inside the header")
@@ -98,15 +104,13 @@ def _read_header(stream: IO[bytes]) -> _Container:
     head.write(CONTAINER_MAGIC)
     fastavro.schemaless_writer(head, metadata_schema(), metadata | {"avro.codec": b"null"})
     head.write(sync)
-    return _Container(sync, head.getvalue(), schema, _skipping(schema), inflate)
+    return _Container(sync, head.getvalue(), reader, inflate)
 
 
-def _skipping(schema: Any) -> Any:
-    """A reader schema that takes nothing, so that a record is stepped over rather than read; None where the schema
-    is not a plain record."""
-    if not isinstance(schema, dict) or schema.get("type") != "record":
-        return None
-    return fastavro.parse_schema({"type": "record", "name": schema["name"], "fields": []})
+@cache
+def metadata_schema() -> Any:
+    """The parsed schema of a container's header."""
+    return fastavro.parse_schema({"type": "map", "values": "bytes"})
 
 
 class _End(Exception):
@@ -122,23 +126,23 @@ def _read_block(stream: IO[bytes], container: _Container) -> tuple[int, bytes]:
         raise BlockError("expected sync marker not found")
     try:
         return count, container.inflate(data)
-    except READ_ERRORS as error:
+    except (ValueError, zlib.error, PacketError) as error:
         raise BlockError(f"{type(error).__name__}: {error}") from error
 
 
 def _records(block: bytes, count: int, container: _Container, damaged: Callable[[str], None]) -> Iterator[bytes]:
-    body = io.BytesIO(block)
+    end = 0
     for number in range(count):
-        start = body.tell()
+        start = end
         try:
-            fastavro.schemaless_reader(body, container.schema, container.skip)
-        except READ_ERRORS as error:
-            damaged(f"{count - number} records of a block are skipped: {type(error).__name__}: {error}")
+            end = container.reader.skip(block, start)
+        except PacketError as error:
+            damaged(f"{count - number} records of a block are skipped: {error.detail}")
             return
-        record = block[start : body.tell()]
+        record = block[start:end]
         yield b"".join((container.head, _long_bytes(1), _long_bytes(len(record)), record, container.sync))
-    if body.tell() != len(block):
-        damaged(f"{len(block) - body.tell()} stray bytes after the records of a block")
+    if end != len(block):
+        damaged(f"{len(block) - end} stray bytes after the records of a block")
 
 
 def _find(stream: IO[bytes], sync: bytes) -> bool:

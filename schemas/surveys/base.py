@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from schemas.observation import Observation
 from schemas.outcome import Identity
 
 Record = Mapping[str, Any]
+# An object's earlier detections hold no stamps, and reading them takes longer than all the rest of a packet: they are
+# walked past, unread.
+HISTORIES: Final = frozenset(
+    {
+        "prv_candidates",
+        "fp_hists",
+        "prvDiaSources",
+        "prvDiaForcedSources",
+        "prvDiaNondetectionLimits",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
