@@ -15,7 +15,7 @@ from broker_plugin.cli import main
 from schemas.avro import read_container
 from schemas.fits import gunzip
 from schemas.surveys.ztf import cutouts
-from schemas.synthetic import generate_packets
+from schemas.synthetic import SMALL, generate_packets
 from tests.archive.archives import packets, tar
 
 
@@ -26,7 +26,7 @@ def lines(capsys: pytest.CaptureFixture[str], *paths: Path) -> list[dict[str, ob
 
 def test_a_line_names_the_packet_and_its_pixels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The line has the identity, the outcome and the sha256 of the pixels as astropy reads them."""
-    packet = next(generate_packets(seed=1, num_objects=1, num_frames=1))
+    packet = next(generate_packets(seed=1, num_objects=1, num_frames=1, form=SMALL))
     path = tmp_path / "one.avro"
     path.write_bytes(packet.payload)
     (line,) = lines(capsys, path)
@@ -42,7 +42,7 @@ def test_a_line_names_the_packet_and_its_pixels(tmp_path: Path, capsys: pytest.C
 
 def test_damage_is_a_line_not_a_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A cut packet, a foreign file and an empty one each end as dead_letter with a reason."""
-    packet = next(generate_packets(seed=1, num_objects=1, num_frames=1)).payload
+    packet = next(generate_packets(seed=1, num_objects=1, num_frames=1, form=SMALL)).payload
     (tmp_path / "a").write_bytes(packet[:-40])
     (tmp_path / "b").write_bytes(b"hello")
     (tmp_path / "c").write_bytes(b"")
