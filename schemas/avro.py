@@ -1,4 +1,4 @@
-"""Avro object containers as alert packets arrive in them (ZTF, our own), one record a packet.
+"""Avro object containers as alert packets arrive in them (ZTF, our own); and what all framings share.
 
 The header and the blocks are read here and every length they state is checked before it is believed; the records are
 read by ``schemas/avro_record.py``. All damage ends in a PacketError with its reason.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from schemas.avro_record import NOTHING, RecordReader, reader_of
 from schemas.errors import DeadLetterReason, PacketError, Stage
@@ -23,12 +23,20 @@ MAX_BLOCK_BYTES: Final = 64 << 20
 _Inflate = Callable[[bytes], bytes]
 
 
+class SchemaResolver(Protocol):
+    """Where the schemas of Confluent ids come from that are not bundled: a registry, with its cache."""
+
+    def schema(self, schema_id: int) -> dict[str, Any]:
+        """The writer schema as JSON; SchemaUnavailable when it is not to be had just now."""
+
+
 @dataclass(frozen=True, slots=True)
 class AvroRecord:
-    """One record with its writer schema's full name, e.g. ``ztf.alert``."""
+    """One record with its writer schema's full name, e.g. ``ztf.alert``; schema_id: the Confluent id it stated."""
 
     schema_name: str
     record: Mapping[str, Any]
+    schema_id: int | None = None
 
 
 def iter_container(payload: bytes, *, unread: frozenset[str] = NOTHING) -> Iterator[AvroRecord]:
@@ -36,7 +44,7 @@ def iter_container(payload: bytes, *, unread: frozenset[str] = NOTHING) -> Itera
     if not payload:
         raise PacketError(DeadLetterReason.EMPTY, Stage.FRAMING, "no bytes")
     if payload[:4] != CONTAINER_MAGIC:
-        detail = f"starts with {payload[:4].hex()}, expected an Avro object container"
+        detail = f"starts with {payload[:4].hex()}: no Avro object container and no Confluent wire format"
         raise PacketError(DeadLetterReason.UNKNOWN_FRAMING, Stage.FRAMING, detail)
     try:
         metadata, position = _read_metadata(payload, len(CONTAINER_MAGIC))

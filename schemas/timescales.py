@@ -12,6 +12,7 @@ _STARTS: Final = [start for start, _ in _LEAP_SECONDS]
 JD_MINUS_MJD: Final = 2400000.5
 # UTC of local mean noon as a fraction of a day: (12 h - east longitude / 15) / 24.
 NOON_PALOMAR: Final = 0.5 + 116.8650 / 360
+NOON_CERRO_PACHON: Final = 0.5 + 70.7494 / 360
 
 
 def utc_to_tai_mjd(mjd_utc: float) -> float:

@@ -8,33 +8,58 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from schemas.errors import PacketError
+from schemas.errors import PacketError, SchemaUnavailable, SettingsError
 
 if TYPE_CHECKING:
     from schemas.archive.packet import Damage
+    from schemas.wire import PacketReader
 
 HELP: Final = (
     "Decode the alert packets of an archive (files, folders, tars, containers, Kafka dumps), one line a packet."
 )
 EXAMPLE: Final = "convention-broker decode alerts/ --json"
+SCHEMA_UNAVAILABLE: Final = "schema_unavailable"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Paths and ``--json``."""
+    """Paths, ``--schema`` and ``--json``."""
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="an archive, or a folder of them")
+    parser.add_argument(
+        "--schema",
+        metavar="NAME",
+        help="schema of packets that carry none and state no known id: lsst.vMAJOR_MINOR or an .avsc file",
+    )
     parser.add_argument("--json", action="store_true", help="print a JSON object a line")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the lines; 2 when a path does not exist."""
+    """Print the lines; 2 when a path does not exist or ``--schema`` is no schema."""
     from schemas.archive.reader import ArchiveReader
 
     def damage(found: Damage) -> None:
         _print({"path": found.path, "outcome": "damaged", "detail": found.detail}, as_json=args.json)
 
+    reader = _packet_reader(args.schema)
     for packet in ArchiveReader(args.paths, damage):
-        _print({"path": packet.path, "index": packet.index} | _line(packet.payload), as_json=args.json)
+        _print({"path": packet.path, "index": packet.index} | _line(packet.payload, reader), as_json=args.json)
     return 0
+
+
+def _packet_reader(schema: str | None) -> PacketReader:
+    from schemas.surveys.lsst_wire import schema_named
+    from schemas.wire import PacketReader
+
+    if schema is None:
+        return PacketReader()
+    try:
+        stated = schema_named(schema) or json.loads(Path(schema).read_text(encoding="utf-8"))
+        return PacketReader(stated=stated)
+    except OSError as error:
+        raise SettingsError(f"--schema {schema}: no bundled schema, and no file: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f"--schema {schema}: no JSON: {error}") from error
+    except PacketError as error:
+        raise SettingsError(f"--schema {schema}: {error.detail}") from error
 
 
 def _print(line: dict[str, Any], *, as_json: bool) -> None:
@@ -42,26 +67,26 @@ def _print(line: dict[str, Any], *, as_json: bool) -> None:
     print(json.dumps(line) if as_json else " ".join(shown))  # noqa: T201
 
 
-def _line(payload: bytes) -> dict[str, Any]:
-    from schemas.avro import read_container
-    from schemas.cuts import Cuts
+def _line(payload: bytes, reader: PacketReader) -> dict[str, Any]:
     from schemas.decode import PacketDecoder, survey_of
     from schemas.observation import Observation
     from schemas.outcome import Filtered
-    from schemas.surveys.base import HISTORIES
 
     line: dict[str, Any] = {}
     try:
-        packet = read_container(payload, unread=HISTORIES)
+        packet = reader.read(payload)
         line["schema"] = packet.schema_name
         survey = survey_of(packet)
-        identity = survey.read_header(packet.record, packet.schema_name).identity
-        line |= {"survey": survey.name, "object_id": identity.object_id, "source_id": identity.source_id}
-        line |= {"mjd": identity.mjd, "band": identity.band}
+        line["survey"] = survey.name
         line["cutouts"] = {name: _pixels(data) for name, data in survey.cutouts(packet.record).items()}
-        outcome = PacketDecoder(cuts=Cuts()).decode_record(packet)
+        identity = survey.read_header(packet.record, packet.schema_name).identity
+        line |= {"object_id": identity.object_id, "source_id": identity.source_id}
+        line |= {"mjd": identity.mjd, "band": identity.band}
+        outcome = PacketDecoder().decode_record(packet)
     except PacketError as error:
         return line | {"outcome": "dead_letter", "reason": error.reason.value, "detail": error.detail}
+    except SchemaUnavailable as error:
+        return line | {"outcome": "dead_letter", "reason": SCHEMA_UNAVAILABLE, "detail": str(error)}
     if isinstance(outcome, Filtered):
         return line | {"outcome": "filtered", "reason": outcome.reason.value}
     line |= {"outcome": "stamp", "reason": None}

@@ -10,6 +10,7 @@ import numpy as np
 
 from schemas.bands import BANDS
 from schemas.errors import DeadLetterReason, PacketError, Stage
+from schemas.timescales import utc_to_tai_mjd
 
 # MJD of 1899-12-12 and 2132-08-31: a date outside is a unit mistake (seconds, JD), and would not fit our records.
 EARLIEST_MJD: Final = 15000.0
@@ -85,6 +86,15 @@ def optional_single(value: float | None) -> float | None:
 def mjd(record: Mapping[str, Any], name: str) -> float:
     """A required MJD within 1899 to 2132."""
     return number(record, name, EARLIEST_MJD, LATEST_MJD)
+
+
+def mjd_utc(record: Mapping[str, Any], name: str) -> float:
+    """A required MJD in UTC, as TAI."""
+    value = mjd(record, name)
+    try:
+        return utc_to_tai_mjd(value)
+    except ValueError as error:
+        raise bad(name, value) from error
 
 
 def band(record: Mapping[str, Any], name: str) -> str:

@@ -10,18 +10,16 @@ before them (the alert's own ids and its diaSource) and after them (three cutout
 
 from __future__ import annotations
 
-import io
-from functools import cache
 from typing import Any, Final
 
-import fastavro
-
+from schemas.avro_record import RecordReader
+from schemas.avro_schema import Node, definition, parse_schema
 from schemas.records import raw_schema
+from schemas.varint import read_length
 
 FITS_START: Final = b"SIMPLE  ="
 LAST_LEADING_FIELD: Final = "diaSource"
 CUTOUT_FIELDS: Final = ("cutoutDifference", "cutoutScience", "cutoutTemplate")
-NULL_BRANCH: Final = 0x00
 BYTES_BRANCH: Final = 0x02
 LONGEST_LENGTH: Final = 5  # bytes of an Avro length below 2**34
 BUNDLED: Final[dict[int, str]] = {
@@ -45,86 +43,73 @@ def bundled_schema(schema_id: int) -> dict[str, Any] | None:
     return None if version is None else raw_schema(f"lsst/lsst.v{version}.alert")
 
 
-@cache
-def _leading_schema(schema_id: int) -> Any:
-    """The alert's fields up to its diaSource, as a record of its own."""
-    schema = bundled_schema(schema_id)
-    if schema is None:
-        raise ValueError(f"schema id {schema_id} is not bundled")
-    names = [field["name"] for field in schema["fields"]]
-    if tuple(names[-len(CUTOUT_FIELDS) :]) != CUTOUT_FIELDS:
-        raise ValueError(f"schema id {schema_id} does not end with the cutouts")
-    leading = schema["fields"][: names.index(LAST_LEADING_FIELD) + 1]
-    return fastavro.parse_schema({"type": "record", "name": f"{schema['name']}.leading", "fields": leading})
+def schema_named(name: str) -> dict[str, Any] | None:
+    """The bundled schema called ``lsst.v10_0`` or ``lsst.v10_0.alert``; None for any other name."""
+    version = name.removesuffix(".alert").removeprefix("lsst.v")
+    bundled = version in BUNDLED.values() and name.startswith("lsst.v")
+    return raw_schema(f"lsst/lsst.v{version}.alert") if bundled else None
 
 
-def read_ends(schema_id: int, body: bytes, *, start: int = 0) -> dict[str, Any] | None:
+def leading_reader(schema: Node) -> RecordReader | None:
+    """Reads an alert's fields up to its diaSource, as a record of its own.
+
+    None when the schema is not an LSST alert's: it has no diaSource, or does not end with three nullable cutouts.
+    """
+    names = [name for name, _ in schema.children]
+    if LAST_LEADING_FIELD not in names or tuple(names[-len(CUTOUT_FIELDS) :]) != CUTOUT_FIELDS:
+        return None
+    for _, node in schema.children[-len(CUTOUT_FIELDS) :]:
+        if [branch.kind for _, branch in node.children] != ["null", "bytes"]:
+            return None
+    fields = schema.children[: names.index(LAST_LEADING_FIELD) + 1]
+    return RecordReader(parse_schema(definition("leading", fields)))
+
+
+def read_ends(leading: RecordReader, body: bytes, *, start: int = 0) -> dict[str, Any] | None:
     """The leading fields and the cutouts of the Avro body that begins at ``start`` and ends with ``body``.
 
-    None when the cutouts cannot be told apart with certainty (none is there, or the lengths do not add up to the
-    end): then the whole body must be decoded. What lies between, the histories, is neither read nor checked: it is
-    not used, and its damage costs no stamp. Raises what fastavro raises on damaged leading fields.
+    ``leading``: of ``leading_reader``. None when the cutouts cannot be told apart with certainty: not all three are
+    there (a null's zero byte may as well be a stray one), or their lengths do not add up to the end; then the whole
+    body must be decoded. What lies between, the histories, is neither read nor checked: it is not used, and its
+    damage costs no stamp. PacketError bad_avro on damaged leading fields.
     """
-    cutouts = _find_cutouts(body, start)
-    if cutouts is None:
+    first = _first_cutout(body, start)
+    cutouts = None if first is None else _read_cutouts(body, first)
+    if first is None or cutouts is None:
         return None
-    buffer = io.BytesIO(body)
-    buffer.seek(start)
-    record: dict[str, Any] = fastavro.schemaless_reader(buffer, _leading_schema(schema_id), None)  # type: ignore[assignment]
-    if buffer.tell() > cutouts[0]:
+    record, end = leading.read(body, start)
+    if end > first:
         return None
-    for name, value in zip(CUTOUT_FIELDS, cutouts[1], strict=True):
-        record[name] = value
+    record.update(zip(CUTOUT_FIELDS, cutouts, strict=True))
     return record
 
 
-def _find_cutouts(body: bytes, start: int) -> tuple[int, list[bytes | None]] | None:
-    """Offset of the first cutout's union branch and the three cutouts, None when they do not end the body."""
+def _first_cutout(body: bytes, start: int) -> int | None:
+    """Offset of the union branch before the first FITS image; None when none is there."""
     image = body.find(FITS_START, start)
-    if image < 0:
-        return None
     for num_bytes in range(1, LONGEST_LENGTH + 1):
         first = image - num_bytes - 1
-        if first >= start and body[first] == BYTES_BRANCH and _varint(body, first + 1)[1] == image:
-            found = _read_unions(body, first)
-            if found is not None:
-                num_null = len(CUTOUT_FIELDS) - len(found)
-                # cutouts before the first image are nulls, one zero byte each
-                if body[first - num_null : first] == bytes(num_null):
-                    return first - num_null, [None] * num_null + found
+        if first >= start and body[first] == BYTES_BRANCH and _length(body, first + 1)[0] == image:
+            return first
     return None
 
 
-def _read_unions(body: bytes, offset: int) -> list[bytes | None] | None:
-    """At most three [null, bytes] unions from ``offset`` to exactly the body's end; None when they do not fit."""
-    found: list[bytes | None] = []
-    while offset < len(body):
-        if len(found) == len(CUTOUT_FIELDS):
+def _read_cutouts(body: bytes, position: int) -> list[bytes] | None:
+    """Three byte strings, each behind its union branch, from ``position`` to exactly the body's end; else None."""
+    found: list[bytes] = []
+    for _ in CUTOUT_FIELDS:
+        if position >= len(body) or body[position] != BYTES_BRANCH:
             return None
-        branch = body[offset]
-        offset += 1
-        if branch == NULL_BRANCH:
-            found.append(None)
-            continue
-        if branch != BYTES_BRANCH:
+        start, position = _length(body, position + 1)
+        if start < 0:
             return None
-        size, offset = _varint(body, offset)
-        if size < 0 or size > len(body) - offset:
-            return None
-        found.append(body[offset : offset + size])
-        offset += size
-    return found
+        found.append(body[start:position])
+    return found if position == len(body) else None
 
 
-def _varint(body: bytes, offset: int) -> tuple[int, int]:
-    """An Avro long (zigzag varint of at most five bytes) and the offset after it; (-1, offset) when it is none."""
-    value = 0
-    for shift in range(0, 7 * LONGEST_LENGTH, 7):
-        if offset >= len(body):
-            break
-        byte = body[offset]
-        offset += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return (value >> 1) ^ -(value & 1), offset
-    return -1, offset
+def _length(body: bytes, position: int) -> tuple[int, int]:
+    """Where what a length at ``position`` announces begins and ends; (-1, -1) when it is none that fits the body."""
+    try:
+        return read_length(body, position)
+    except ValueError:
+        return -1, -1

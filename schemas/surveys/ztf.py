@@ -33,7 +33,7 @@ CUTOUTS: Final = {"science": "cutoutScience", "template": "cutoutTemplate", "dif
 
 def owns(schema_name: str, record: Record) -> bool:
     """Any record with ZTF's fields, whatever re-wrote its schema's name."""
-    return isinstance(record.get("candidate"), dict) and "objectId" in record and "jd" in record["candidate"]
+    return isinstance(record.get("candidate"), dict) and "fid" in record["candidate"] and "jd" in record["candidate"]
 
 
 def _number(record: Record, key: str) -> float | None:
