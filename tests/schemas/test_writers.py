@@ -16,9 +16,10 @@ from schemas.avro import read_container
 from schemas.decode import PacketDecoder
 from schemas.observation import Observation
 from schemas.outcome import Stamped
-from schemas.surveys.lsst_wire import BUNDLED, bundled_schema, read_ends
+from schemas.surveys.lsst_wire import BUNDLED, bundled_schema
 from schemas.surveys.ugriz import SCHEMA_NAME, UGRIZ
 from schemas.timescales import tai_to_utc_mjd, utc_to_tai_mjd
+from schemas.wire import PacketReader
 from schemas.writers.alert import AlertFields, Stamps
 from schemas.writers.lsst import Pointing, lsst_packet
 from schemas.writers.ugriz import ugriz_packet
@@ -118,9 +119,8 @@ def test_lsst_packet_is_read_under_its_schema(schema_id: int, side: int) -> None
     assert payload[:5] == b"\x00" + struct.pack(">I", schema_id)
     schema = fastavro.parse_schema(bundled_schema(schema_id))  # type: ignore[arg-type]
     whole = fastavro.schemaless_reader(io.BytesIO(payload[5:]), schema, None)
-    ends = read_ends(schema_id, payload, start=5)
+    ends = PacketReader().read(payload).record
     assert isinstance(whole, dict)
-    assert ends is not None
     assert ends["diaSource"]["diaSourceId"] == whole["diaSource"]["diaSourceId"] == int(fields.source_id)
     assert whole["diaSource"]["timeWithdrawnMjdTai"] == 61200.25
     for name in ("science", "difference", "template"):
@@ -136,9 +136,8 @@ def test_lsst_cutout_is_built_as_real_ones(sample_data: Path) -> None:
     """The same HDUs, header keywords in the same order, value types and pixel types as a real packet's cutout."""
     with (sample_data / REAL_LSST).open("rb") as stream:
         real = next(iter(fastavro.reader(stream)))
-    ends = read_ends(1000, lsst_bytes(), start=5)
+    ends = PacketReader().read(lsst_bytes()).record
     assert isinstance(real, dict)
-    assert ends is not None
     with (
         fits.open(io.BytesIO(real["cutoutScience"])) as theirs,
         fits.open(io.BytesIO(ends["cutoutScience"])) as ours,
