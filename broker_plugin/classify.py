@@ -21,6 +21,7 @@ from broker_plugin.kafka import messages_of, num_partitions, topic_identity
 from broker_plugin.ledger import LedgerWriter
 from broker_plugin.messages import HEADER_INGEST_TIME, HEADER_PRODUCER_TIME, BatchResult, LogMessage
 from broker_plugin.metrics import Step
+from broker_plugin.output_form import OutputForm
 from broker_plugin.points import Passed, Point, unwatched
 from broker_plugin.settings import Settings
 from broker_plugin.store import StampStore
@@ -54,6 +55,7 @@ class ClassifyRole:
         self._topic = settings.internal.stamp_log_topic
         self._stores: dict[int, StampStore] = {}
         self._committed: dict[int, int] = {}
+        self._form = OutputForm(settings.output, patience_s=settings.worker.delivery_timeout_s)
         group = settings.internal.group
         self._ledger = LedgerWriter(delivery.internal, settings.internal.ledger_topic, "classify", group, instance)
 
@@ -127,11 +129,14 @@ class ClassifyRole:
 
     def _publish(self, result: BatchResult) -> None:
         self._delivery.begin()
-        topics = self._settings.output
-        for records, topic in ((result.records, topics.topic), (result.shadow, topics.shadow_topic)):
-            for record in records:
-                if record.publish:
-                    self._delivery.output.produce(topic, key=record.key, value=record.value, headers=record.headers)
+        send, shadow_topic = self._delivery.output.produce, self._settings.output.shadow_topic
+        for record in result.records:
+            if record.publish:
+                for topic, value in self._form.messages(record):
+                    send(topic, key=record.key, value=value, headers=record.headers)
+        for record in result.shadow:
+            if record.publish:
+                send(shadow_topic, key=record.key, value=self._form.value(record), headers=record.headers)
         self._passed(Point.PRODUCED)
         self._delivery.output.flush()
         self._passed(Point.ACKNOWLEDGED)

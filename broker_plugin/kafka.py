@@ -168,6 +168,8 @@ def create_topics(internal: InternalSettings, output: OutputSettings, *, shadow:
         (internal, internal.ledger_topic, 1, internal.replication, internal.ledger_retention_days),
         (output, output.topic, output.partitions, output.replication, None),
     ]
+    if output.elasticc_topic is not None:
+        wanted.append((output, output.elasticc_topic, output.partitions, output.replication, None))
     if shadow:
         wanted.append((output, output.shadow_topic, output.partitions, output.replication, None))
     for connection, name, partitions, replication, days in wanted:

@@ -67,13 +67,36 @@ class Connection(Section):
         return self
 
 
-class InputSettings(Connection):
-    """Where the surveys' alerts come from; read access is all that is asked for."""
+class RegistrySettings(Connection):
+    """A cluster with a schema registry beside it."""
+
+    registry_url: str | None = Field(None, description="Confluent-compatible schema registry, http(s)://HOST[:PORT]")
+    registry_username: str | None = None
+    registry_password: SecretStr | None = None
+
+    @field_validator("registry_url")
+    @classmethod
+    def _http(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"https?://[^\s/@?#]+(/[^\s@?#]*)?", value):
+            raise ValueError("expected http(s)://HOST[:PORT][/PATH], with the user in registry_username")
+        return value
+
+    @model_validator(mode="after")
+    def _user_is_whole(self) -> RegistrySettings:
+        if (self.registry_username is None) != (self.registry_password is None):
+            raise ValueError("registry_username and registry_password go together")
+        return self
+
+
+class InputSettings(RegistrySettings):
+    """Where the surveys' alerts come from; read access is all that is asked for.
+
+    The registry is asked for the schema ids that are not bundled.
+    """
 
     topics: tuple[str, ...] = Field(("^ztf_.*_programid1$",), description="names, or regular expressions from ^")
     group: str = Field("convention-ingest", min_length=1)
     start: Literal["earliest", "latest"] = Field("earliest", description="where a new group starts without a ledger")
-    registry_url: str | None = Field(None, description="Confluent-compatible registry of the survey")
 
     @field_validator("topics")
     @classmethod
@@ -120,15 +143,14 @@ class InternalSettings(Connection):
         return f"{self.topic_prefix}.ledger"
 
 
-class OutputSettings(Connection):
-    """Where classifications go."""
+class OutputSettings(RegistrySettings):
+    """Where classifications go; with a registry in Confluent wire format, else as plain Avro."""
 
     topic: str = Field("convention.classifications", min_length=1)
     partitions: PositiveInt = 8
     replication: PositiveInt = 1
     elasticc_topic: str | None = Field(None, description="a second copy as DESC brokerClassification v0_9_1")
     elasticc_broker_name: str = "convention-broker"
-    registry_url: str | None = Field(None, description="write Confluent wire format through this registry")
     shadow_topic: str = Field("convention.classifications.shadow", min_length=1, description="of the challengers")
 
 

@@ -35,8 +35,6 @@ def refuse_unavailable(settings: Settings) -> None:
     """SettingsError for a setting that this version knows and cannot honour yet: it never runs as if it did."""
     asked = {
         "input.registry_url": settings.input.registry_url,
-        "output.registry_url": settings.output.registry_url,
-        "output.elasticc_topic": settings.output.elasticc_topic,
     }
     for key, value in asked.items():
         if value:

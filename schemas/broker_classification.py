@@ -36,6 +36,7 @@ def to_broker_record(
     dia_source_id: int,
     alert_publish_ms: int,
     ingest_ms: int | None,
+    broker_name: str = BROKER_NAME,
 ) -> dict[str, Any]:
     """The record as a dict; times are milliseconds since 1970-01-01 UTC.
 
@@ -54,7 +55,7 @@ def to_broker_record(
         "diaSourceId": dia_source_id,
         "elasticcPublishTimestamp": alert_publish_ms,
         "brokerIngestTimestamp": ingest_ms,
-        "brokerName": BROKER_NAME,
+        "brokerName": broker_name,
         "brokerVersion": classification.plugin_version,
         "classifierName": classification.bundle_id,
         "classifierParams": f"status={classification.status} reason={classification.reason or ''} "
