@@ -39,7 +39,8 @@ class Delivery(Protocol):
 class AtLeastOnce:
     """Acknowledged sends, then the group's offsets."""
 
-    def __init__(self, consumer: Consumer, *, output: AckedProducer, internal: AckedProducer) -> None:
+    def __init__(self, consumer: Consumer, *, output: AckedProducer, internal: AckedProducer, retry_s: float) -> None:
+        self._retry_s = retry_s
         self.output = output
         self.internal = internal
         self._consumer = consumer
@@ -49,7 +50,7 @@ class AtLeastOnce:
 
     def commit(self, topic: str, starts: Mapping[int, int], ends: Mapping[int, int]) -> bool:
         """See Delivery."""
-        return not ends or commit_offsets(self._consumer, _places(topic, ends))
+        return not ends or commit_offsets(self._consumer, _places(topic, ends), retry_s=self._retry_s)
 
 
 class ExactlyOnce:

@@ -105,7 +105,7 @@ class IngestRole:
         self._passed(Point.LEDGERED)
         with self._metrics.step(Step.COMMIT):
             ends = [TopicPartition(t, p, found[-1][0] + 1) for (t, p), found in outcomes.items()]
-            if not commit_offsets(self._consumer, ends):
+            if not commit_offsets(self._consumer, ends, retry_s=self._settings.worker.delivery_timeout_s):
                 self._metrics.batch_dropped()
         self._passed(Point.GROUP_COMMITTED)
         self._metrics.batch(len(batch))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import structlog
@@ -31,6 +31,20 @@ TOPIC_WAIT_S: Final = 10.0
 MOVED_ON: Final = frozenset(
     {KafkaError.UNKNOWN_MEMBER_ID, KafkaError.ILLEGAL_GENERATION, KafkaError.REBALANCE_IN_PROGRESS}
 )
+# what a broker that is away or coming back answers, or librdkafka in its place
+OUTAGE: Final = frozenset(
+    {
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TIMED_OUT,
+        KafkaError._WAIT_COORD,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.REQUEST_TIMED_OUT,
+    }
+)
+COMMIT_PAUSE_S: Final = 0.5
 Headers = Sequence[tuple[str, bytes]]
 
 log = structlog.get_logger(__name__)
@@ -52,7 +66,14 @@ def client_config(connection: Connection) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def make_consumer(connection: Connection, worker: WorkerSettings, *, group: str, start: str) -> Consumer:
+def make_consumer(
+    connection: Connection,
+    worker: WorkerSettings,
+    *,
+    group: str,
+    start: str,
+    on_error: Callable[[KafkaError], None] | None = None,
+) -> Consumer:
     """A consumer that never commits by itself; cooperative, static where an instance id is set."""
     config = client_config(connection) | {
         "group.id": group,
@@ -67,6 +88,8 @@ def make_consumer(connection: Connection, worker: WorkerSettings, *, group: str,
         # a regular expression finds new topics (ZTF has one a night) within this time
         "topic.metadata.refresh.interval.ms": 30_000,
     }
+    if on_error is not None:
+        config["error_cb"] = on_error
     if worker.instance_id is not None:
         config["group.instance.id"] = f"{worker.instance_id}-{group}"
     return Consumer(config)
@@ -141,19 +164,26 @@ def messages_of(batch: Sequence[Message]) -> Iterator[Message]:
             raise BrokerError(f"consuming: {error}")
 
 
-def commit_offsets(consumer: Consumer, places: list[TopicPartition]) -> bool:
+def commit_offsets(consumer: Consumer, places: list[TopicPartition], *, retry_s: float) -> bool:
     """Commit the group's positions (next offsets); False when the group moved on, so that they are read again.
 
-    BrokerError for any other refusal.
+    An outage is waited out for ``retry_s``. BrokerError when it lasts longer, and for any other refusal.
     """
-    try:
-        consumer.commit(offsets=places, asynchronous=False)
-    except KafkaException as error:
-        if error.args[0].code() not in MOVED_ON:
-            raise BrokerError(f"commit of {places[0].topic}: {error}") from error
-        log.warning("the group moved on, batch dropped", error=str(error))
-        return False
-    return True
+    deadline = time.monotonic() + retry_s
+    while True:
+        try:
+            consumer.commit(offsets=places, asynchronous=False)
+        except KafkaException as error:
+            cause = error.args[0]
+            if cause.code() in MOVED_ON:
+                log.warning("the group moved on, batch dropped", error=str(error))
+                return False
+            if not (cause.retriable() or cause.code() in OUTAGE) or time.monotonic() > deadline:
+                raise BrokerError(f"commit of {places[0].topic}: {error}") from error
+            log.warning("commit failed, trying again", error=str(error))
+            time.sleep(COMMIT_PAUSE_S)
+        else:
+            return True
 
 
 def create_topics(internal: InternalSettings, output: OutputSettings, *, shadow: bool = False) -> None:

@@ -20,6 +20,7 @@ from broker_plugin.health import ASSIGNED, Health, HealthServer
 from broker_plugin.kafka import ENVELOPE_BYTES, AckedProducer, create_topics, make_consumer
 from broker_plugin.logs import configure_logs
 from broker_plugin.metrics import IngestMetrics, worker_registry
+from broker_plugin.outages import OutageWatch
 from broker_plugin.points import Passed, unwatched
 from broker_plugin.settings import Connection, Settings
 from broker_plugin.version import plugin_version
@@ -85,7 +86,7 @@ def _producer(connection: Connection, settings: Settings) -> AckedProducer:
 def _delivery(settings: Settings, consumer: Consumer, instance: str) -> Delivery:
     if not settings.classify.exactly_once:
         output, internal = _producer(settings.output, settings), _producer(settings.internal, settings)
-        return AtLeastOnce(consumer, output=output, internal=internal)
+        return AtLeastOnce(consumer, output=output, internal=internal, retry_s=settings.worker.delivery_timeout_s)
     producer = TransactionalProducer(
         settings.output,
         settings.worker,
@@ -101,7 +102,14 @@ def _start_ingest(
 ) -> tuple[Callable[[], int], Callable[[], None]]:
     from broker_plugin.ingest import IngestRole
 
-    consumer = make_consumer(settings.input, settings.worker, group=settings.input.group, start=settings.input.start)
+    watch = OutageWatch(settings.worker.delivery_timeout_s)
+    consumer = make_consumer(
+        settings.input,
+        settings.worker,
+        group=settings.input.group,
+        start=settings.input.start,
+        on_error=watch.on_error,
+    )
     role = IngestRole(
         settings,
         consumer,
@@ -116,7 +124,12 @@ def _start_ingest(
         passed=passed,
     )
     role.subscribe(lambda met: health.set(ASSIGNED, met))
-    return role.step, consumer.close
+
+    def step() -> int:
+        watch.check(consumer)
+        return role.step()
+
+    return step, consumer.close
 
 
 def _start_classify(
@@ -162,7 +175,10 @@ def _start_classify(
         metrics.bundles(list(engine.bundle_ids.values()), list(engine.challenger_ids.values()), switched=switched)
 
     show_bundles()
-    consumer = make_consumer(settings.internal, settings.worker, group=settings.internal.group, start="earliest")
+    watch = OutageWatch(settings.worker.delivery_timeout_s)
+    consumer = make_consumer(
+        settings.internal, settings.worker, group=settings.internal.group, start="earliest", on_error=watch.on_error
+    )
     role = ClassifyRole(
         settings,
         consumer,
@@ -184,6 +200,7 @@ def _start_classify(
     )
 
     def step() -> int:
+        watch.check(consumer)
         reloader.poll()
         return role.step()
 

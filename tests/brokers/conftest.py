@@ -37,27 +37,56 @@ message.max.bytes=8388608
 """
 
 
-@contextmanager
-def apache_kafka(home: Path, folder: Path) -> Iterator[str]:
-    """One KRaft node on free loopback ports; gives HOST:PORT."""
-    port, controller = free_port(), free_port()
-    properties = folder / "server.properties"
-    properties.write_text(PROPERTIES.format(port=port, controller=controller, folder=folder))
-    java = ["java", "-Xmx300m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{home}/libs/*"]
-    tool = ["kafka.tools.StorageTool", "format", "-t", "conventionbrokertest22", "-c", str(properties)]
-    subprocess.run([*java, *tool], check=True, capture_output=True, timeout=60)
-    with (folder / "kafka.log").open("wb") as log:
-        process = subprocess.Popen([*java, "kafka.Kafka", str(properties)], stdout=log, stderr=log)
-    try:
-        _await(f"127.0.0.1:{port}", process)
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
+class KafkaNode:
+    """One KRaft node of Apache Kafka on free loopback ports; it may be killed and started again on its data."""
+
+    def __init__(self, home: Path, folder: Path) -> None:
+        port, controller = free_port(), free_port()
+        self.address = f"127.0.0.1:{port}"
+        self._folder = folder
+        self._java = ["java", "-Xmx300m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{home}/libs/*"]
+        properties = folder / "server.properties"
+        properties.write_text(PROPERTIES.format(port=port, controller=controller, folder=folder))
+        tool = ["kafka.tools.StorageTool", "format", "-t", "conventionbrokertest22", "-c", str(properties)]
+        subprocess.run([*self._java, *tool], check=True, capture_output=True, timeout=60)
+        self._properties = properties
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start and wait until it answers."""
+        with (self._folder / "kafka.log").open("ab") as log:
+            command = [*self._java, "kafka.Kafka", str(self._properties)]
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        _await(self.address, self._process)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        """SIGTERM, or SIGKILL when that takes too long."""
+        assert self._process is not None
+        self._process.terminate()
         try:
-            process.wait(30)
+            self._process.wait(30)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            self.kill()
+
+
+@contextmanager
+def apache_kafka(folder: Path) -> Iterator[KafkaNode]:
+    """A started node; skips where there is no Apache Kafka."""
+    home = Path(os.environ.get("KAFKA_HOME") or ROOT / ".." / "shared" / "kafka")
+    if not (home / "libs").is_dir() or shutil.which("java") is None:
+        pytest.skip("no Apache Kafka in KAFKA_HOME, or no java")
+    node = KafkaNode(home, folder)
+    node.start()
+    try:
+        yield node
+    finally:
+        node.stop()
 
 
 def _await(address: str, process: subprocess.Popen[bytes]) -> None:
@@ -83,11 +112,17 @@ def tansu() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of an Apache Kafka node."""
-    home = Path(os.environ.get("KAFKA_HOME") or ROOT / ".." / "shared" / "kafka")
-    if not (home / "libs").is_dir() or shutil.which("java") is None:
-        pytest.skip("no Apache Kafka in KAFKA_HOME, or no java")
-    with apache_kafka(home, tmp_path_factory.mktemp("kafka")) as address:
-        yield address
+    with apache_kafka(tmp_path_factory.mktemp("kafka")) as node:
+        yield node.address
+
+
+@pytest.fixture
+def own_kafka(tmp_path: Path) -> Iterator[KafkaNode]:
+    """An Apache Kafka node that the test may kill."""
+    folder = tmp_path / "kafka"
+    folder.mkdir()
+    with apache_kafka(folder) as node:
+        yield node
 
 
 @pytest.fixture(

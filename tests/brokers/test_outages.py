@@ -1,0 +1,100 @@
+"""What happens around a worker: the broker dies and comes back, a second worker takes over from a killed one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from broker_plugin.demo import read_accounts, send, total
+from broker_plugin.kafka import create_topics
+from schemas.classification import Classification
+from schemas.synthetic import generate_packets
+from tests.brokers.conftest import KafkaNode
+from tests.brokers.support import Run
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+NUM_OBJECTS, NUM_FRAMES = 30, 10
+NUM_PACKETS = NUM_OBJECTS * NUM_FRAMES
+SMALL_BATCHES = ("ingest.batch_size=20", "classify.batch_size=20")
+
+
+def packets() -> list[bytes]:
+    return [p.payload for p in generate_packets(seed=31, num_objects=NUM_OBJECTS, num_frames=NUM_FRAMES)]
+
+
+def check_complete(run: Run) -> None:
+    """Every packet was stamped, every trigger has one value, every object's last record has all its frames."""
+    accounts = read_accounts(run.settings)
+    assert all(account.balanced for account in accounts.values())
+    assert total(accounts, "ingest", "stamped") == NUM_PACKETS
+    assert all(len(set(values)) == 1 for values in run.values_by_trigger().values())
+    frames = [Classification.from_bytes(value).num_frames for value in run.last_values().values()]
+    assert frames == [NUM_FRAMES] * NUM_OBJECTS
+
+
+@pytest.mark.parametrize("exactly_once", [False, True], ids=["at-least-once", "exactly-once"])
+def test_a_broker_killed_and_restarted_loses_nothing(
+    own_kafka: KafkaNode, tmp_path: Path, exactly_once: bool
+) -> None:
+    """SIGKILL of the broker mid-stream and a restart on its data: the same worker goes on, and nothing is lost."""
+    extra = ("classify.exactly_once=true",) if exactly_once else ()
+    run = Run(own_kafka.address, tmp_path, *SMALL_BATCHES, *extra)
+    with run.worker() as worker:
+        send(run.settings, packets())
+        run.await_accounts(worker, lambda accounts: total(accounts, "classify") >= 60)
+        own_kafka.kill()
+        time.sleep(3)
+        own_kafka.start()
+        run.follow(worker, NUM_PACKETS)
+        assert worker.poll() is None
+    assert worker.returncode == 0
+    check_complete(run)
+
+
+def test_a_broker_that_stays_away_ends_the_worker(own_kafka: KafkaNode, tmp_path: Path) -> None:
+    """Past worker.delivery_timeout_s of outage the worker says so and exits 1, for its supervisor to see."""
+    run = Run(own_kafka.address, tmp_path, *SMALL_BATCHES, "worker.delivery_timeout_s=4")
+    with run.worker() as worker:
+        send(run.settings, packets())
+        run.await_accounts(worker, lambda accounts: total(accounts, "classify") >= 20)
+        own_kafka.kill()
+        assert worker.wait(90) == 1
+    own_kafka.start()
+    with run.worker() as worker:
+        run.follow(worker, NUM_PACKETS)
+    check_complete(run)
+
+
+def test_a_killed_worker_is_taken_over_by_another(kafka: str, tmp_path: Path) -> None:
+    """Two workers share the groups; one is killed; the other goes on with complete sequences, from the log."""
+    first = Run(kafka, tmp_path, *SMALL_BATCHES)
+    second = first.changed(f'classify.state_dir="{tmp_path / "second"}"')
+    create_topics(first.settings.internal, first.settings.output)
+    payloads = packets()
+    half = NUM_PACKETS // 2
+    with ExitStack() as stack:
+        doomed = stack.enter_context(first.worker())
+        heir = stack.enter_context(second.worker())
+        send(first.settings, payloads[:half])
+        first.follow(heir, half)
+        await_both(first)
+        send(first.settings, payloads[half:])
+        os.killpg(doomed.pid, signal.SIGKILL)
+        doomed.wait(30)
+        second.follow(heir, NUM_PACKETS)
+    check_complete(first)
+
+
+def await_both(run: Run) -> None:
+    """Until each of the two workers has been assigned partitions of the stamp log."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if run.log.read_bytes().count(b"partition assigned") >= 4:
+            return
+        time.sleep(0.2)
+    raise AssertionError("the stamp log's partitions were not assigned")
