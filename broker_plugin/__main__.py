@@ -2,4 +2,5 @@
 
 from broker_plugin.cli import entry
 
-entry()
+if __name__ == "__main__":
+    entry()

@@ -23,6 +23,7 @@ WRONG_USAGE: Final = 2
 VERBS: Final[dict[str, tuple[str, str]]] = {
     "worker": ("worker", "run the broker worker: ingest and classify"),
     "demo": ("demo", "all of it on an embedded broker"),
+    "replay": ("replay", "archived alerts through the same path, into files or a Kafka topic"),
     "decode": ("decode", "what becomes of alert packets, one line each"),
     "ledger": ("ledger", "what became of every offset"),
     "check-config": ("check_config", "validate the settings and print them, without a network"),

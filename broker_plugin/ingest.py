@@ -45,6 +45,11 @@ def cuts_of(settings: IngestSettings) -> Cuts:
     )
 
 
+def packet_decoder(settings: IngestSettings) -> PacketDecoder:
+    """What turns packets into observations as the settings ask."""
+    return PacketDecoder(cuts=cuts_of(settings), keep_native=settings.keep_native)
+
+
 class IngestRole:
     """At-least-once: a batch read again publishes the same bytes again, which the store knows as duplicates."""
 
@@ -67,7 +72,7 @@ class IngestRole:
         self._metrics = metrics
         self._version = plugin_version
         self._now = now
-        self._decoder = PacketDecoder(cuts=cuts_of(settings.ingest), keep_native=settings.ingest.keep_native)
+        self._decoder = packet_decoder(settings.ingest)
         internal = settings.internal
         self._ledger = LedgerWriter(producer, internal.ledger_topic, "ingest", settings.input.group, instance)
         self._window: deque[bool] = deque(maxlen=settings.ingest.dead_letter_window)

@@ -8,7 +8,7 @@ from schemas.errors import DeadLetterReason, FilterReason, PacketError, Stage
 from schemas.observation import Withdrawal
 from schemas.outcome import Filtered, Identity, Outcome, Stamped
 from schemas.surveys import SURVEYS
-from schemas.surveys.base import Survey
+from schemas.surveys.base import PacketHeader, Survey
 from schemas.wire import PacketReader
 
 
@@ -39,6 +39,11 @@ class PacketDecoder:
         id is neither bundled nor to be had; and nothing else.
         """
         return self.decode_record(self._reader.read(payload))
+
+    def read_header(self, payload: bytes) -> PacketHeader:
+        """Identity and cut fields alone; errors as ``decode``."""
+        packet = self._reader.read(payload)
+        return survey_of(packet).read_header(packet.record, packet.schema_name)
 
     def decode_record(self, packet: AvroRecord) -> Outcome:
         """The same for a record that is already read."""

@@ -1,0 +1,98 @@
+"""Arguments of the verbs that read an archive."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from schemas.errors import SettingsError
+
+if TYPE_CHECKING:
+    from broker_plugin.replay.stream import StreamOptions
+    from schemas.archive.selection import Cone, Selection
+
+MJD_EPOCH: Final = datetime(1858, 11, 17, tzinfo=UTC)
+
+
+def add_archive_arguments(parser: argparse.ArgumentParser) -> None:
+    """Paths, selection and order."""
+    parser.add_argument(
+        "paths", nargs="+", type=Path, metavar="PATH", help="files, folders, tars, containers or Kafka dumps"
+    )
+    group = parser.add_argument_group("selection (all that are given must hold)")
+    group.add_argument("--from", dest="first", metavar="DATE", help="first date: MJD (TAI) or ISO 8601 (UTC)")
+    group.add_argument("--until", metavar="DATE", help="end date, not included")
+    group.add_argument("--object", action="append", default=[], metavar="ID", help="object id; may be repeated")
+    group.add_argument("--survey", action="append", default=[], metavar="NAME", help="survey; may be repeated")
+    group.add_argument("--cone", metavar="RA,DEC,RADIUS", help="circle on the sky, degrees")
+    parser.add_argument(
+        "--order",
+        choices=("archive", "time"),
+        default="archive",
+        help="archive: as the packets stand; time: by MJD, with an index on disk",
+    )
+
+
+def stream_options(args: argparse.Namespace, *, timed: bool = False) -> StreamOptions:
+    """The stream that the arguments ask for; SettingsError names the argument that is wrong."""
+    from broker_plugin.replay.stream import StreamOptions
+    from schemas.archive.faults import Faults
+
+    try:
+        faults = Faults(
+            window=getattr(args, "shuffle", 0),
+            duplicate=getattr(args, "duplicate", 0.0),
+            delay=getattr(args, "delay", 0.0),
+            reach=getattr(args, "reach", 1),
+            seed=getattr(args, "seed", 0),
+        )
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+    return StreamOptions(selection_of(args), args.order, faults, timed)
+
+
+def selection_of(args: argparse.Namespace) -> Selection:
+    """What ``--from``, ``--until``, ``--object``, ``--survey`` and ``--cone`` ask for."""
+    from schemas.archive.selection import Selection
+    from schemas.surveys import SURVEYS
+
+    known = {survey.name for survey in SURVEYS}
+    if unknown := sorted(set(args.survey) - known):
+        raise SettingsError(f"--survey {', '.join(unknown)}: expected one of {', '.join(sorted(known))}")
+    return Selection(
+        first_mjd=None if args.first is None else parse_date(args.first, "--from"),
+        end_mjd=None if args.until is None else parse_date(args.until, "--until"),
+        objects=frozenset(args.object),
+        surveys=frozenset(args.survey),
+        cone=None if args.cone is None else _cone(args.cone),
+    )
+
+
+def parse_date(text: str, name: str) -> float:
+    """MJD (TAI) of an MJD in TAI or of an ISO 8601 date in UTC; SettingsError names the argument."""
+    from schemas.timescales import utc_to_tai_mjd
+
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        moment = datetime.fromisoformat(text)
+        moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+        return utc_to_tai_mjd((moment - MJD_EPOCH).total_seconds() / 86400)
+    except ValueError as error:
+        raise SettingsError(f"{name} {text!r}: expected an MJD or an ISO 8601 date ({error})") from error
+
+
+def _cone(text: str) -> Cone:
+    from schemas.archive.selection import Cone
+
+    try:
+        ra, dec, radius = (float(part) for part in text.split(","))
+    except ValueError:
+        raise SettingsError(f"--cone {text!r}: expected RA,DEC,RADIUS in degrees") from None
+    if not (0 <= ra <= 360 and -90 <= dec <= 90 and 0 < radius <= 180):
+        raise SettingsError(f"--cone {text!r}: RA 0 to 360, DEC -90 to 90, RADIUS 0 to 180 degrees")
+    return Cone(ra, dec, radius)

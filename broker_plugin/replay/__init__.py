@@ -1,0 +1,1 @@
+"""Replay of archived alerts: the worker's path with an archive in front, and files or a Kafka topic behind."""

@@ -1,0 +1,64 @@
+"""How far a replay has come, in one small file that is replaced as a whole: after a death it says where to go on."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from schemas.errors import SettingsError
+
+
+@dataclass(slots=True)
+class Checkpoint:
+    """num_packets: of the stream, all done with; num_parts: output parts that hold what became of them; counts:
+    outcome -> packets; places: what a target needs to find its end again; done: the archive's end was reached."""
+
+    job: dict[str, Any]
+    num_packets: int = 0
+    num_parts: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    places: dict[str, int] = field(default_factory=dict)
+    done: bool = False
+
+    @property
+    def job_id(self) -> str:
+        """A short name of the job, the same whenever it is asked for again."""
+        return blake2b(json.dumps(self.job, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+    def write(self, path: Path) -> None:
+        """Replace the file; after a power cut it is the old or the new one."""
+        partial = path.with_name(path.name + ".partial")
+        values = {name: getattr(self, name) for name in self.__slots__}
+        with partial.open("w", encoding="utf-8") as file:
+            json.dump(values, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+
+
+def open_checkpoint(path: Path, job: dict[str, Any]) -> Checkpoint:
+    """The checkpoint of ``job`` at ``path``: where it was left, or a fresh one.
+
+    SettingsError when the file is of another job (other files, selection, order, faults, bundles or version), naming
+    what differs, or is no checkpoint.
+    """
+    if not path.exists():
+        return Checkpoint(job)
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        found = Checkpoint(**{**values, "counts": Counter(values["counts"])})
+    except (ValueError, KeyError, TypeError) as error:
+        raise SettingsError(f"{path} is no checkpoint of a replay: {error!r}") from error
+    asked = json.loads(json.dumps(job))
+    differing = sorted(name for name in asked.keys() | found.job.keys() if asked.get(name) != found.job.get(name))
+    if differing:
+        raise SettingsError(
+            f"{path} is of another replay (it differs in {', '.join(differing)}): go on with the same arguments, "
+            "or name another place for the output"
+        )
+    return found

@@ -1,0 +1,107 @@
+"""Offline replay as a verb runs it: stream, engine, decoder, checkpoint and progress wired together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from broker_plugin.bundle_loading import bundle_loader, bundle_paths
+from broker_plugin.classify_engine import ClassifyEngine
+from broker_plugin.ingest import packet_decoder
+from broker_plugin.replay.checkpoint import Checkpoint, open_checkpoint
+from broker_plugin.replay.decoding import Decoder, LocalDecoder, decoding_process
+from broker_plugin.replay.offline import CHECKPOINT_NAME, WORK_FOLDER, OfflineOptions, OfflineReplay
+from broker_plugin.replay.parts import has_parts
+from broker_plugin.replay.progress import ReplayProgress
+from broker_plugin.replay.stream import PacketStream, StreamOptions
+from broker_plugin.settings import Settings
+from broker_plugin.version import plugin_version
+from schemas.archive.packet import Damage
+from schemas.errors import SettingsError
+
+SUMMARY_NAME: Final = "replay.json"
+
+
+def replay_offline(
+    paths: Sequence[Path],
+    folder: Path,
+    settings: Settings,
+    *,
+    stream_options: StreamOptions,
+    options: OfflineOptions,
+    progress: ReplayProgress,
+) -> dict[str, Any]:
+    """Replay into ``folder``, going on where an earlier run of the same job stopped; what became of the packets.
+
+    SettingsError when the folder holds another replay; the errors of OfflineReplay.
+    """
+    work = folder / WORK_FOLDER
+    if not (work / CHECKPOINT_NAME).exists() and has_parts(folder):
+        raise SettingsError(f"{folder} holds record files of something else: name another --output")
+    work.mkdir(parents=True, exist_ok=True)
+    damage: list[Damage] = []
+    stream = PacketStream(
+        paths,
+        stream_options,
+        folder=work,
+        damage=damage.append,
+        indexing=lambda share: progress.show("sorting", 0, share),
+    )
+    engine = ClassifyEngine(
+        [bundle_loader(settings.classify)(path) for path in bundle_paths(settings.classify)],
+        settings.classify,
+        log_topic="offline",
+        plugin_version=plugin_version(),
+    )
+    job = stream.job | _job(settings, engine, options)
+    checkpoint = open_checkpoint(work / CHECKPOINT_NAME, job)
+    with ExitStack() as stack:
+        decoder = _decoder(settings, stack)
+        replay = OfflineReplay(folder, engine, decoder, checkpoint, options, damage=damage)
+        replay.run(iter(stream), lambda num_packets: progress.show("replaying", num_packets, stream.share))
+    return _summary(folder, checkpoint, stream)
+
+
+def _decoder(settings: Settings, stack: ExitStack) -> Decoder:
+    """Decoding in a process of its own where there is a processor for it."""
+    make = partial(packet_decoder, settings.ingest)
+    if len(os.sched_getaffinity(0)) < 2:
+        return LocalDecoder(make())
+    return stack.enter_context(decoding_process(make))
+
+
+def _job(settings: Settings, engine: ClassifyEngine, options: OfflineOptions) -> dict[str, Any]:
+    """What the output depends on besides the stream; the device and its speed are not part of it."""
+    views = settings.classify.model_dump(
+        mode="json",
+        include={
+            "min_frames", "min_nights", "min_bands", "max_frames", "max_days", "late_days", "publish_too_short",
+            "class_prior",
+        },
+    )  # fmt: skip
+    return {
+        "target": "offline",
+        "format": options.suffix,
+        "part_packets": options.part_packets,
+        "bundles": engine.bundle_ids,
+        "plugin_version": plugin_version(),
+        "ingest": settings.ingest.model_dump(
+            mode="json", include={"programids", "min_reliability", "reject_moving", "sky", "keep_native"}
+        ),
+        "classify": views,
+    }
+
+
+def _summary(folder: Path, checkpoint: Checkpoint, stream: PacketStream) -> dict[str, Any]:
+    counts = dict(sorted(checkpoint.counts.items()))
+    return {
+        "folder": str(folder),
+        "num_packets": checkpoint.num_packets,
+        "num_left_out": stream.num_left_out,
+        "num_parts": checkpoint.num_parts,
+        "counts": counts,
+    }

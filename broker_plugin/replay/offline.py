@@ -1,0 +1,214 @@
+"""Offline replay: the worker's path without a broker, from packets to record files, in one process.
+
+A packet's number in the stream is its stamp-log offset. A part of the output holds ``part_packets`` of them. The
+durable order of a part: its facts in the store, its files under their names, the checkpoint. After a death anywhere
+the part is done again from the checkpoint: the store knows the facts, so that every trigger gives the same bytes, and
+the part's files are written over.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from broker_plugin.classify_engine import ClassifyEngine
+from broker_plugin.evaluation.records import DeliveredRecord, Delivery
+from broker_plugin.evaluation.stamp_archive import StampLogValue
+from broker_plugin.messages import BatchResult, LogMessage
+from broker_plugin.metrics import DEAD_LETTER, STAMPED
+from broker_plugin.replay.checkpoint import Checkpoint
+from broker_plugin.replay.decoding import DecodedPacket, Decoder, StampedPacket
+from broker_plugin.replay.parts import Part, remove_parts
+from broker_plugin.replay.stream import Timed
+from broker_plugin.store import StampStore
+from broker_plugin.store_file import StoreIdentity
+from schemas.archive.packet import ArchivePacket, Damage
+from schemas.errors import RecordError, StoreError
+
+WORK_FOLDER: Final = ".replay"
+CHECKPOINT_NAME: Final = "checkpoint.json"
+STORE_NAME: Final = "store.sqlite"
+PARTITION: Final = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OfflineOptions:
+    """suffix: of the record files; part_packets: packets a part; batch_packets: packets a batch of the engine."""
+
+    suffix: str = ".avro"
+    part_packets: int = 5000
+    batch_packets: int = 256
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Packets read together, the damage met while reading them, the Unix time of that, and what they became."""
+
+    packets: list[ArchivePacket]
+    damage: list[Damage]
+    is_last: bool
+    ingested: float
+    decoded: list[DecodedPacket] = field(default_factory=list)
+
+
+class OfflineReplay:
+    """Writes ``folder``; one at a time (the store is held under a lock).
+
+    damage: the list that reading the stream adds to; it is written with the packets that follow. StoreError when
+    another replay runs in the folder, or its state is gone.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        engine: ClassifyEngine,
+        decoder: Decoder,
+        checkpoint: Checkpoint,
+        options: OfflineOptions,
+        *,
+        damage: list[Damage],
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._folder = folder
+        self._engine = engine
+        self._decoder = decoder
+        self._checkpoint = checkpoint
+        self._options = options
+        self._now = now
+        self._damage = damage
+
+    def run(self, stream: Iterator[Timed], moved: Callable[[int], None] = lambda num_packets: None) -> None:
+        """Replay what the checkpoint leaves of the stream; ``moved`` hears the number of packets done after each
+        batch, those that were skipped included."""
+        checkpoint, options = self._checkpoint, self._options
+        if checkpoint.done:
+            return
+        with closing(self._open_store()) as store:
+            remove_parts(self._folder, first=checkpoint.num_parts)
+            for number, _ in enumerate(islice(stream, checkpoint.num_packets), start=1):
+                if number % options.batch_packets == 0:
+                    moved(number)
+            self._damage.clear()  # of the parts that are whole
+            batches = self._batches(stream)
+            while not checkpoint.done:
+                self._part(batches, store, moved)
+                checkpoint.write(self._folder / WORK_FOLDER / CHECKPOINT_NAME)
+
+    def _open_store(self) -> StampStore:
+        identity = StoreIdentity("", self._checkpoint.job_id, "offline", PARTITION, 1)
+        path = self._folder / WORK_FOLDER / STORE_NAME
+        store = StampStore(path, identity, rules=self._engine.view_rules, holder="offline replay")
+        if store.position is None and self._checkpoint.counts[_name("ingest", STAMPED, None)]:
+            store.close()
+            raise StoreError(f"{path} is gone or damaged: delete {self._folder} and replay anew")
+        return store
+
+    def _part(self, batches: Iterator[_Batch], store: StampStore, moved: Callable[[int], None]) -> None:
+        """Write one part and move the checkpoint on, in memory."""
+        checkpoint, options = self._checkpoint, self._options
+        counts = checkpoint.counts.copy()
+        start = end = checkpoint.num_packets
+        with Part(self._folder, checkpoint.num_parts, options.suffix) as part:
+            while end - start < options.part_packets:
+                batch = next(batches)
+                result = self._classify(batch.decoded, store, first=end, committed=start)
+                counts.update(_outcomes(batch.decoded, result))
+                self._write(part, batch, result, first=end)
+                end += len(batch.packets)
+                moved(end)
+                if batch.is_last:
+                    checkpoint.done = True
+                    break
+        checkpoint.num_packets, checkpoint.counts = end, counts
+        checkpoint.num_parts += 1
+
+    def _batches(self, stream: Iterator[Timed]) -> Iterator[_Batch]:
+        """The stream in batches that end where parts do; one is decoded while the one before it is classified."""
+        options = self._options
+        place = self._checkpoint.num_packets
+        ahead: _Batch | None = None
+        while ahead is None or not ahead.is_last:
+            size = min(options.batch_packets, options.part_packets - place % options.part_packets)
+            packets = [packet for _, packet in islice(stream, size)]
+            damage, self._damage[:] = list(self._damage), []
+            place += len(packets)
+            if ahead is not None:
+                ahead.decoded = self._decoder.result()
+            self._decoder.submit([packet.payload for packet in packets])
+            if ahead is not None:
+                yield ahead
+            ahead = _Batch(packets, damage, is_last=len(packets) < size, ingested=self._now())
+        ahead.decoded = self._decoder.result()
+        yield ahead
+
+    def _classify(
+        self, decoded: Sequence[DecodedPacket], store: StampStore, *, first: int, committed: int
+    ) -> BatchResult:
+        messages = [
+            LogMessage(PARTITION, first + place, packet.stamped.key, packet.stamped.value)
+            for place, packet in enumerate(decoded)
+            if packet.stamped is not None
+        ]
+        if not messages:
+            return BatchResult()
+        result = self._engine.process(
+            messages, {PARTITION: store}, {PARTITION: committed}, restore_below={PARTITION: 0}
+        )
+        store.commit()
+        if result.unreadable:
+            raise RecordError(f"a stamp that was just made cannot be read: {result.unreadable[0].error}")
+        return result
+
+    def _write(
+        self,
+        part: Part,
+        batch: _Batch,
+        result: BatchResult,
+        *,
+        first: int,
+    ) -> None:
+        published = self._now()
+        for found in batch.damage:
+            part.problem({"problem": "damage", **asdict(found)})
+        for place, (packet, outcome) in enumerate(zip(batch.packets, batch.decoded, strict=True)):
+            if outcome.stamped is not None:
+                part.stamp(StampLogValue(outcome.stamped.key, first + place, outcome.stamped.value))
+            elif outcome.outcome == DEAD_LETTER:
+                where = {"path": packet.path, "index": packet.index}
+                part.problem({"problem": DEAD_LETTER, **where, "reason": outcome.reason, "detail": outcome.detail})
+        for record in result.records:
+            trigger = batch.decoded[record.offset - first].stamped
+            if record.publish and trigger is not None:
+                delivery = _delivery(trigger, record.offset, batch.ingested, published)
+                part.record(DeliveredRecord(record.classification, delivery))
+
+
+def _delivery(trigger: StampedPacket, offset: int, ingested: float, published: float) -> Delivery:
+    return Delivery(
+        trigger_source_id=trigger.source_id,
+        trigger_mjd=trigger.mjd,
+        trigger_band=trigger.band,
+        trigger_flux_njy=trigger.flux_njy,
+        trigger_flux_err_njy=trigger.flux_err_njy,
+        log_offset=offset,
+        ingest_time=ingested,
+        publish_time=published,
+    )
+
+
+def _outcomes(decoded: Sequence[DecodedPacket], result: BatchResult) -> Iterator[str]:
+    """Names to count: ``ingest.outcome[:reason]`` of each packet, ``classify.outcome[:reason]`` of each stamp."""
+    for packet in decoded:
+        yield _name("ingest", packet.outcome, packet.reason)
+    for outcomes in result.outcomes.values():
+        for outcome in outcomes:
+            yield _name("classify", outcome.outcome.value, outcome.reason)
+
+
+def _name(role: str, outcome: str, reason: str | None) -> str:
+    return f"{role}.{outcome}" if reason is None else f"{role}.{outcome}:{reason}"

@@ -1,0 +1,199 @@
+"""Offline replay: what it writes, and that an interrupted one loses and doubles nothing."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from broker_plugin.cli import main
+from broker_plugin.replay.offline import OfflineOptions
+from broker_plugin.replay.stream import StreamOptions
+from schemas.archive.faults import Faults
+from schemas.archive.selection import Selection
+from schemas.errors import SettingsError, StoreError
+from tests.archive.archives import container, packets, tar
+from tests.replay.support import COARSE, part_contents, record_rows, replay, values_by_object
+
+ROOT = Path(__file__).parents[2]
+PACKETS = packets(9, 7)
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """A tar of 63 packets of nine objects, one packet damaged, one member's header damaged."""
+    members = {f"{number:03d}.avro": payload for number, payload in enumerate(PACKETS)}
+    members["030.avro"] = PACKETS[30][:-50]
+    data = bytearray(tar(members))
+    data[data.index(b"050.avro")] = 0xFF
+    path = tmp_path / "night.tar"
+    path.write_bytes(data)
+    return path
+
+
+def test_parts_hold_every_packet_once(tmp_path: Path, archive: Path) -> None:
+    """Each readable packet is a stamp with its place in the archive, each stamp a record, the rest is a problem."""
+    checkpoint = replay(tmp_path / "out", [archive])
+    assert checkpoint.done
+    assert checkpoint.num_packets == 62
+    assert checkpoint.counts["ingest.stamped"] == 61
+    assert checkpoint.counts["ingest.dead_letter:bad_container"] == 1
+    assert sum(count for name, count in checkpoint.counts.items() if name.startswith("classify.")) == 61
+    rows = record_rows(tmp_path / "out")
+    assert [row["log_offset"] for row in rows] == [place for place in range(62) if place != 30]
+    assert {row["num_frames"] for row in rows} == set(range(1, 8))
+    files = sorted((tmp_path / "out").glob("problems-*"))
+    problems = [json.loads(line) for path in files for line in path.read_text().splitlines()]
+    assert [(problem["problem"], problem["path"].rpartition("!")[2]) for problem in problems] == [
+        ("dead_letter", "030.avro"),
+        ("damage", str(archive)),
+    ]
+
+
+@pytest.mark.parametrize("suffix", [".avro", ".parquet", ".jsonl"])
+def test_formats_say_the_same(tmp_path: Path, archive: Path, suffix: str) -> None:
+    """A record read back from any format has the same bytes as a classification."""
+    replay(tmp_path / "avro", [archive])
+    options = OfflineOptions(suffix, part_packets=20, batch_packets=8)
+    replay(tmp_path / "other", [archive], options=options)
+    assert values_by_object(tmp_path / "other") == values_by_object(tmp_path / "avro")
+
+
+def test_parts_and_batches_change_nothing(tmp_path: Path, archive: Path) -> None:
+    """However the stream is cut into parts and batches, the records are the same."""
+    replay(tmp_path / "small", [archive])
+    replay(tmp_path / "large", [archive], options=OfflineOptions(part_packets=1000, batch_packets=500))
+    assert record_rows(tmp_path / "small") == record_rows(tmp_path / "large")
+
+
+@pytest.mark.timeout(180)
+def test_killed_anywhere_it_goes_on(tmp_path: Path, archive: Path) -> None:
+    """Killed by SIGKILL at its first, second, third ... event, each time started again: the files are in the end
+    those of a replay that nothing interrupted."""
+    replay(tmp_path / "whole", [archive], options=COARSE)
+    folder = tmp_path / "killed"
+    last, status = 0, -signal.SIGKILL
+    while status == -signal.SIGKILL:
+        last += 1
+        command = [sys.executable, "-m", "tests.replay.dying_replay", str(folder), str(archive), str(last)]
+        status = subprocess.run(command, cwd=ROOT, timeout=60, check=False).returncode
+        assert last < 40
+    assert status == 0
+    assert last > 6
+    assert part_contents(folder) == part_contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("order", ["archive", "time"])
+def test_faults_change_no_last_record(tmp_path: Path, archive: Path, order: str) -> None:
+    """Shuffled, repeated and late packets, interrupted twice: the last record of every object stays the same."""
+    replay(tmp_path / "plain", [archive])
+    faults = Faults(window=10, duplicate=0.3, delay=0.3, reach=25, seed=4)
+    options = StreamOptions(order="time" if order == "time" else "archive", faults=faults)
+
+    class Interrupted(Exception):
+        pass
+
+    def interrupt(after: int) -> None:
+        def moved(num_packets: int) -> None:
+            if num_packets > after:
+                raise Interrupted
+
+        with pytest.raises(Interrupted):
+            replay(tmp_path / "faulty", [archive], stream_options=options, moved=moved)
+
+    interrupt(30)
+    interrupt(60)
+    checkpoint = replay(tmp_path / "faulty", [archive], stream_options=options)
+    assert checkpoint.counts["classify.duplicate"] > 5
+    plain, faulty = values_by_object(tmp_path / "plain"), values_by_object(tmp_path / "faulty")
+    assert {name: values[-1] for name, values in faulty.items()} == {
+        name: values[-1] for name, values in plain.items()
+    }
+    assert faulty != plain
+
+
+def test_only_what_is_selected_is_replayed(tmp_path: Path, archive: Path) -> None:
+    """A selection of two objects gives their records alone, the same as without it."""
+    replay(tmp_path / "all", [archive])
+    everything = values_by_object(tmp_path / "all")
+    chosen = sorted(everything)[:2]
+    options = StreamOptions(selection=Selection(objects=frozenset(chosen)))
+    replay(tmp_path / "two", [archive], stream_options=options)
+    assert values_by_object(tmp_path / "two") == {name: everything[name] for name in chosen}
+
+
+def test_a_finished_replay_is_left_alone(tmp_path: Path, archive: Path) -> None:
+    """The same job again changes no file."""
+    replay(tmp_path / "out", [archive])
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    replay(tmp_path / "out", [archive])
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == before
+
+
+def test_another_job_is_refused(tmp_path: Path, archive: Path) -> None:
+    """A folder that holds the replay of another selection or archive is not touched, and the message says why."""
+    replay(tmp_path / "out", [archive])
+    with pytest.raises(SettingsError, match="selection"):
+        replay(tmp_path / "out", [archive], stream_options=StreamOptions(selection=Selection(first_mjd=1.0)))
+    archive.write_bytes(archive.read_bytes()[:-1024])
+    with pytest.raises(SettingsError, match="files"):
+        replay(tmp_path / "out", [archive])
+
+
+def test_a_lost_state_is_said(tmp_path: Path, archive: Path) -> None:
+    """Going on without the stored frames would give shorter sequences: it is refused."""
+
+    def moved(num_packets: int) -> None:
+        if num_packets > 45:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        replay(tmp_path / "out", [archive], moved=moved)
+    (tmp_path / "out/.replay/store.sqlite").unlink()
+    with pytest.raises(StoreError, match="replay anew"):
+        replay(tmp_path / "out", [archive])
+
+
+def test_the_verb_replays_a_container(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``replay`` with the shipped bundle, decoding in a process of its own, and ``evaluate``'s files in the end."""
+    path = tmp_path / "many.avro"
+    path.write_bytes(container(packets(4, 4)))
+    command = ["replay", str(path), "--output", str(tmp_path / "out"), "--format", "jsonl", "--json"]
+    assert main(command) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["num_packets"] == 16
+    assert summary["counts"]["classify.too_short:frames"] == 8
+    assert len(record_rows(tmp_path / "out")) == 16
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out) == summary
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--from", "yesterday"], "--from 'yesterday'"),
+        (["--cone", "1,2"], "--cone '1,2'"),
+        (["--survey", "sdsss"], "--survey sdsss"),
+        (["--duplicate", "2"], "duplicate and delay from 0 to 1"),
+        (["--part", "0"], "--part"),
+    ],
+)
+def test_wrong_arguments_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    """A wrong argument ends with status 2 and its name."""
+    assert main(["replay", str(tmp_path), "--output", str(tmp_path / "out"), *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_folder_with_other_records_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Record files that no checkpoint vouches for are never overwritten."""
+    (tmp_path / "one.avro").write_bytes(PACKETS[0])
+    (tmp_path / "records-00000.avro").write_bytes(b"precious")
+    assert main(["replay", str(tmp_path / "one.avro"), "--output", str(tmp_path)]) == 2
+    assert "another --output" in capsys.readouterr().err
+    assert (tmp_path / "records-00000.avro").read_bytes() == b"precious"
