@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import warnings
 import zlib
 from collections.abc import Mapping
@@ -30,6 +31,9 @@ MAX_HEADER_BLOCKS: Final = 4
 NUM_CACHED_HEADERS: Final = 256
 IMAGE_EXTENSION: Final = "IMAGE"
 _DTYPES: Final = {"-32": ">f4", "-64": ">f8"}
+
+_MANY_AXES: Final = re.compile(rb"NAXIS *= *\+?0*[1-9]\d", re.IGNORECASE)
+_ASTROPY_ERRORS: Final = (OSError, ValueError, TypeError, LookupError, AttributeError, EOFError, ArithmeticError)
 
 
 def _fault(reason: DeadLetterReason, detail: str) -> PacketError:
@@ -160,17 +164,21 @@ def _plain_header(cards: Mapping[str, str]) -> _Header | None:
 def _read_with_astropy(data: bytes, limit: int) -> list[ImageHdu]:
     from astropy.io import fits
 
+    if _MANY_AXES.search(data):  # astropy asks for each axis in turn, a billion of them if so told
+        raise _fault(DeadLetterReason.BAD_FITS, "ten or more axes")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what astropy can mend, it mends; what it cannot, it raises
-            with fits.open(io.BytesIO(data), memmap=False) as hdus:
+            with fits.open(io.BytesIO(data), memmap=False, disable_image_compression=True) as hdus:
                 return [_from_astropy(hdu) for hdu in hdus[:limit]]
-    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError) as error:
+    except (*_ASTROPY_ERRORS, fits.VerifyError) as error:
         raise _fault(DeadLetterReason.BAD_FITS, f"{type(error).__name__}: {error}") from error
 
 
 def _from_astropy(hdu: Any) -> ImageHdu:
     header = hdu.header
+    if not hdu.is_image:
+        raise _fault(DeadLetterReason.BAD_FITS, f"a {type(hdu).__name__} where an image is expected")
     shape = tuple(header.get(f"NAXIS{axis}", 0) for axis in range(1, int(header.get("NAXIS", 0)) + 1))
     if len(shape) != 2 or not all(1 <= side <= MAX_SIDE for side in shape):
         raise _fault(DeadLetterReason.BAD_FITS, f"image axes {shape}, expected two of 1 to {MAX_SIDE}")

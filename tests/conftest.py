@@ -12,10 +12,15 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from hypothesis import settings
 
 ROOT: Final = Path(__file__).parents[1]
 RESOURCE_MARKS: Final = ("data", "tansu", "kafka", "prometheus", "chromium", "gpu")
 NO_MARK: Final = "(no mark)"
+
+# Each test has a timeout already; a deadline an example fails on busy machines only.
+settings.register_profile("convention", deadline=None)
+settings.load_profile("convention")
 
 _counts: dict[str, Counter[str]] = {}
 
