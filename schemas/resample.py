@@ -1,6 +1,7 @@
-"""From a survey's native pixels onto the north-up grid: cubic convolution, with masks and variance carried along.
+"""From a survey's native pixels onto the north-up grid: cubic convolution, with masks and noise carried along.
 
-Dimension letters: C images of one geometry, H rows, W columns, P grid pixels (32 * 32, C order), K kernel taps.
+Dimension letters: H rows, W columns, P grid pixels (32 * 32, C order), A axes (row, column), K kernel taps of an
+axis, T taps of both (K * K).
 Grid: row axis towards north, column axis towards west (east is left), the target at GRID_CENTER.
 
 Kernel: Keys (1981), cubic convolution with a = -1/2, over 4 x 4 native pixels. It interpolates, sums to 1 (so flux is
@@ -13,11 +14,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from schemas.observation import NUM_PIXELS, STAMP_SIZE
 from schemas.stamps import GRID_CENTER
@@ -70,27 +70,28 @@ def _grid_offsets(grid_scale_arcsec: float) -> tuple[NDArray[np.float64], NDArra
     return (-grid_scale_arcsec * column).ravel(), (grid_scale_arcsec * row).ravel()
 
 
-@cache
-def _row_pointers() -> NDArray[np.int32]:
-    return np.arange(0, NUM_TAPS * NUM_TAPS * NUM_PIXELS + 1, NUM_TAPS * NUM_TAPS, dtype=np.int32)
-
-
-def _axis_taps(position_P: NDArray[np.float64], length: int) -> tuple[NDArray[np.int32], Any, NDArray[np.bool_]]:
-    """Indices [P, 4] (clipped), kernel weights float32 [P, 4], and where all taps that weigh lie inside [P]."""
-    position = np.round(position_P, POSITION_DECIMALS)
+def _taps(
+    position_AP: NDArray[np.float64], lengths: tuple[int, int]
+) -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.bool_]]:
+    """Of both axes: indices [K, A, P] (clipped), weights [K, A, P], and where all taps that weigh are inside [P]."""
+    position = np.round(position_AP, POSITION_DECIMALS)
     whole = np.floor(position)
-    t = position - whole
+    t = (position - whole).astype(np.float32)
     t2 = t * t
     t3 = t2 * t
-    weights = np.empty((position.size, NUM_TAPS), np.float32)
-    weights[:, 0] = -0.5 * t3 + t2 - 0.5 * t
-    weights[:, 1] = 1.5 * t3 - 2.5 * t2 + 1.0
-    weights[:, 2] = -1.5 * t3 + 2.0 * t2 + 0.5 * t
-    weights[:, 3] = 0.5 * t3 - 0.5 * t2
+    weights = np.empty((NUM_TAPS, *t.shape), np.float32)
+    weights[0] = t2 - np.float32(0.5) * (t3 + t)
+    weights[1] = np.float32(1.5) * t3 - np.float32(2.5) * t2 + np.float32(1.0)
+    weights[2] = np.float32(2.0) * t2 - np.float32(1.5) * t3 + np.float32(0.5) * t
+    weights[3] = np.float32(0.5) * (t3 - t2)
+    last = np.array([[length - 1] for length in lengths], np.intp)
     # far-away positions are clipped before the cast: they are outside in any case
-    index = np.clip(whole, -NUM_TAPS, length + NUM_TAPS).astype(np.int32)[:, None] + np.arange(-1, 3, dtype=np.int32)
-    inside = (((index >= 0) & (index < length)) | (weights == 0)).all(axis=1)
-    return index.clip(0, length - 1), weights, inside
+    first = np.minimum(np.maximum(whole, -NUM_TAPS), last + NUM_TAPS).astype(np.intp)
+    # on a pixel's centre that pixel alone has weight, so the taps around it need not be there
+    between = t > 0
+    inside_AP = (first >= between) & (first <= last - 2 * between)
+    index = first + np.arange(-1, 3)[:, None, None]
+    return np.minimum(np.maximum(index, 0), last), weights, inside_AP[0] & inside_AP[1]
 
 
 class GridMap:
@@ -101,49 +102,38 @@ class GridMap:
         area = wcs.pixel_area_arcsec2
         if not (area > 0.0 and math.isfinite(area) and math.isfinite(wcs.target_column + wcs.target_row)):
             raise ValueError(f"degenerate WCS: {wcs}")
-        height, width = shape
         east, north = _grid_offsets(grid_scale_arcsec)
         determinant = wcs.east_per_column * wcs.north_per_row - wcs.east_per_row * wcs.north_per_column
         column = wcs.target_column + (wcs.north_per_row * east - wcs.east_per_row * north) / determinant
         row = wcs.target_row + (wcs.east_per_column * north - wcs.north_per_column * east) / determinant
-        columns, column_weights, columns_inside = _axis_taps(column, width)
-        rows, row_weights, rows_inside = _axis_taps(row, height)
+        index_KAP, weights_KAP, self._inside_P = _taps(np.stack((row, column)), shape)
         # surface brightness is interpolated; flux a pixel scales with the pixel's area
-        row_weights *= np.float32(grid_scale_arcsec**2 / area)
-        indices = (rows[:, :, None] * np.int32(width) + columns[:, None, :]).ravel()
-        weights = (row_weights[:, :, None] * column_weights[:, None, :]).ravel()
-        self._inside_P = columns_inside & rows_inside
-        self._weights = csr_array((weights, indices, _row_pointers()), shape=(NUM_PIXELS, height * width))
+        weights_KAP[:, 0] *= np.float32(grid_scale_arcsec**2 / area)
+        index_KKP = index_KAP[:, None, 0] * shape[1] + index_KAP[None, :, 1]
+        weights_KKP = weights_KAP[:, None, 0] * weights_KAP[None, :, 1]
+        self._index_TP = index_KKP.reshape(-1, NUM_PIXELS)
+        self._weights_TP = weights_KKP.reshape(-1, NUM_PIXELS)
 
-    def _with_data(self, data: NDArray[np.float32]) -> csr_array:
-        matrix = self._weights
-        return csr_array((data, matrix.indices, matrix.indptr), shape=matrix.shape)
-
-    def images(self, images_CHW: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Flux a grid pixel, float32 [C, 32, 32]; the native images must be finite (0 where masked)."""
-        return _apply(self._weights, images_CHW)
-
-    def variances(self, variances_CHW: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Variance of one grid pixel, float32 [C, 32, 32]: the sum of squared weights times native variances.
+    @property
+    def variance_gain(self) -> float:
+        """Variance of a grid pixel over that of a native one: the median sum of squared weights.
 
         Neighbouring grid pixels share native pixels, so they are correlated; the covariance is not carried.
         """
-        return _apply(self._with_data(self._weights.data**2), variances_CHW)
+        squares_P = (self._weights_TP * self._weights_TP).sum(axis=0)
+        return float(np.partition(squares_P, NUM_PIXELS // 2)[NUM_PIXELS // 2])
 
-    def masks(self, valid_CHW: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Where every native pixel that contributes is inside the cutout and valid. bool [C, 32, 32]."""
-        num_images = valid_CHW.shape[0]
-        inside = np.broadcast_to(self._inside_P.reshape(STAMP_SIZE, STAMP_SIZE), (num_images, STAMP_SIZE, STAMP_SIZE))
-        if valid_CHW.all():
-            return inside.copy()
-        contributes = self._with_data((self._weights.data != 0).astype(np.float32))
-        num_bad = _apply(contributes, (~valid_CHW).astype(np.float32))
-        mask: NDArray[np.bool_] = inside & (num_bad == 0)
-        return mask
+    def image(self, image_HW: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Flux a grid pixel, float32 [32, 32]; the native image must be finite (0 where masked)."""
+        taps_TP = image_HW.ravel()[self._index_TP]
+        taps_TP *= self._weights_TP
+        stamp: NDArray[np.float32] = taps_TP.sum(axis=0).reshape(STAMP_SIZE, STAMP_SIZE)
+        return stamp
 
-
-def _apply(matrix: csr_array, images_CHW: NDArray[np.float32]) -> NDArray[np.float32]:
-    num_images = images_CHW.shape[0]
-    columns = np.ascontiguousarray(images_CHW.reshape(num_images, -1).T)
-    result: NDArray[np.float32] = np.ascontiguousarray((matrix @ columns).T)
-    return result.reshape(num_images, STAMP_SIZE, STAMP_SIZE)
+    def mask(self, valid_HW: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Where every native pixel that contributes is inside the cutout and valid. bool [32, 32]."""
+        mask_P = self._inside_P
+        if not valid_HW.all():
+            usable_TP = valid_HW.ravel()[self._index_TP] | (self._weights_TP == 0)
+            mask_P = mask_P & usable_TP.all(axis=0)
+        return mask_P.reshape(STAMP_SIZE, STAMP_SIZE).copy()

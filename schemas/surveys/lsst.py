@@ -163,34 +163,29 @@ def psf_fwhm_arcsec(cutout: _Cutout) -> float | None:
 def _planes(named: dict[str, _Cutout]) -> dict[str, Plane]:
     """Planes on the grid; cutouts of one geometry share one map, which is half of the work."""
     planes: dict[str, Plane] = {}
-    todo = dict(named)
-    while todo:
-        first = next(iter(todo.values()))
-        group = [name for name, c in todo.items() if c.wcs == first.wcs and c.image.shape == first.image.shape]
-        planes |= _resampled({name: todo.pop(name) for name in group})
+    maps: dict[tuple[CutoutWcs, tuple[int, ...]], GridMap] = {}
+    for name, cutout in named.items():
+        geometry = (cutout.wcs, cutout.image.shape)
+        if geometry not in maps:
+            maps[geometry] = GridMap(*geometry, GRID_ARCSEC)
+        planes[name] = _plane(cutout, maps[geometry], subtract_sky=name == "science")
     return planes
 
 
-def _resampled(named: dict[str, _Cutout]) -> dict[str, Plane]:
-    cutouts_C = list(named.values())
-    grid_map = GridMap(cutouts_C[0].wcs, cutouts_C[0].image.shape, GRID_ARCSEC)
-    images = grid_map.images(np.stack([c.image for c in cutouts_C]))
-    variances = grid_map.variances(np.stack([c.variance for c in cutouts_C]))
-    masks = grid_map.masks(np.stack([c.valid for c in cutouts_C]))
-    return {
-        name: make_plane(image, mask, noise_njy=_noise(variance, mask), subtract_sky=name == "science")
-        for name, image, variance, mask in zip(named, images, variances, masks, strict=True)
-    }
+def _plane(cutout: _Cutout, grid_map: GridMap, *, subtract_sky: bool) -> Plane:
+    pixels, valid = grid_map.image(cutout.image), grid_map.mask(cutout.valid)
+    noise = _noise(cutout, grid_map.variance_gain)
+    return make_plane(pixels, valid, noise_njy=noise, subtract_sky=subtract_sky)
 
 
-def _noise(variance: NDArray[np.float32], mask: NDArray[np.bool_]) -> float | None:
+def _noise(cutout: _Cutout, variance_gain: float) -> float | None:
     """Standard deviation of one grid pixel, from the median variance; None (measure it) without variances."""
-    usable = variance[mask]
-    if not usable.size:
+    variance = cutout.variance[cutout.valid]
+    if not variance.size:
         return None
-    middle = usable.size // 2
-    median = float(np.partition(usable, middle)[middle])
-    return math.sqrt(median) if median > 0.0 else None
+    middle = variance.size // 2
+    median = float(np.partition(variance, middle)[middle])
+    return math.sqrt(median * variance_gain) if median > 0.0 else None
 
 
 def read_observation(record: Record, header: PacketHeader, keep_native: bool) -> Observation:

@@ -73,38 +73,27 @@ def read_ends(leading: RecordReader, body: bytes, *, start: int = 0) -> dict[str
     body must be decoded. What lies between, the histories, is neither read nor checked: it is not used, and its
     damage costs no stamp. PacketError bad_avro on damaged leading fields.
     """
-    first = _first_cutout(body, start)
-    cutouts = None if first is None else _read_cutouts(body, first)
-    if first is None or cutouts is None:
-        return None
-    record, end = leading.read(body, start)
-    if end > first:
-        return None
-    record.update(zip(CUTOUT_FIELDS, cutouts, strict=True))
-    return record
+    cutouts: dict[str, bytes] = {}
+    end = len(body)
+    for name in reversed(CUTOUT_FIELDS):
+        found = _cutout_before(body, start, end)
+        if found is None:
+            return None
+        image, first = found
+        cutouts[name] = body[image:end]
+        end = first
+    record, end_of_leading = leading.read(body, start)
+    return None if end_of_leading > end else record | cutouts
 
 
-def _first_cutout(body: bytes, start: int) -> int | None:
-    """Offset of the union branch before the first FITS image; None when none is there."""
-    image = body.find(FITS_START, start)
+def _cutout_before(body: bytes, start: int, end: int) -> tuple[int, int] | None:
+    """Where the FITS file that ends at ``end`` begins, and the union branch before its length; else None."""
+    image = body.rfind(FITS_START, start, end)
     for num_bytes in range(1, LONGEST_LENGTH + 1):
         first = image - num_bytes - 1
-        if first >= start and body[first] == BYTES_BRANCH and _length(body, first + 1)[0] == image:
-            return first
+        if first >= start and body[first] == BYTES_BRANCH and _length(body, first + 1) == (image, end):
+            return image, first
     return None
-
-
-def _read_cutouts(body: bytes, position: int) -> list[bytes] | None:
-    """Three byte strings, each behind its union branch, from ``position`` to exactly the body's end; else None."""
-    found: list[bytes] = []
-    for _ in CUTOUT_FIELDS:
-        if position >= len(body) or body[position] != BYTES_BRANCH:
-            return None
-        start, position = _length(body, position + 1)
-        if start < 0:
-            return None
-        found.append(body[start:position])
-    return found if position == len(body) else None
 
 
 def _length(body: bytes, position: int) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.cuts import Cuts
@@ -31,6 +31,7 @@ def with_cutouts(data: bytes, **source: Any) -> dict[str, Any]:
     return alert(**source) | {"cutoutScience": data, "cutoutDifference": data}
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     rotation=st.floats(-180, 180),
     column=st.floats(19, 22),

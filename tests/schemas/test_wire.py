@@ -67,7 +67,7 @@ def test_the_ends_are_those_of_the_whole(present: tuple[bool, bool, bool], *, hi
 
 
 def test_ends_that_do_not_add_up_are_not_believed() -> None:
-    """A stray byte, a cut, or a header text in a string makes the reader decode the whole body."""
+    """A stray byte, a cut, or what looks like a header among the pixels makes the reader decode the whole body."""
     schema = bundled_schema(1000)
     assert schema is not None
     leading = leading_reader(parse_schema(schema))
@@ -76,9 +76,9 @@ def test_ends_that_do_not_add_up_are_not_believed() -> None:
     assert read_ends(leading, payload, start=5) is not None
     for damaged in (payload + b"\x00", payload[:-1], wire(alert() | images | {"cutoutTemplate": None}) + b"\x00"):
         assert read_ends(leading, damaged, start=5) is None
-    lure = alert() | images | {"target_name": "SIMPLE  ="}
-    assert read_ends(leading, wire(lure), start=5) is None
-    assert PacketReader().read(wire(lure)).record["cutoutScience"] == IMAGE
+    lure = wire(alert() | images | {"cutoutScience": IMAGE[:-9] + b"SIMPLE  ="})
+    assert read_ends(leading, lure, start=5) is None
+    assert PacketReader().read(lure).record["cutoutDifference"] == IMAGE
 
 
 @pytest.mark.parametrize(
