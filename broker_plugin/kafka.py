@@ -206,7 +206,7 @@ def create_topics(internal: InternalSettings, output: OutputSettings, *, shadow:
         config = {"max.message.bytes": str(largest)}
         if days is not None:
             config["retention.ms"] = str(int(days * DAY_MS))
-        _create(connection, NewTopic(name, partitions, replication, config=config))
+        create_topic(connection, NewTopic(name, partitions, replication, config=config))
     found = num_partitions(internal, internal.stamp_log_topic)
     if found != internal.partitions:
         raise BrokerError(
@@ -234,7 +234,8 @@ def num_partitions(connection: Connection, topic: str, *, wait_s: float = TOPIC_
         time.sleep(0.1)
 
 
-def _create(connection: Connection, topic: NewTopic) -> None:
+def create_topic(connection: Connection, topic: NewTopic) -> None:
+    """Create a topic unless it is there; BrokerError when that is refused."""
     admin = AdminClient(client_config(connection))
     try:
         admin.create_topics([topic], request_timeout=ADMIN_TIMEOUT_S)[topic.topic].result(ADMIN_TIMEOUT_S)

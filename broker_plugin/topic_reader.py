@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
@@ -15,12 +15,22 @@ from schemas.errors import BrokerError
 READ_TIMEOUT_S: Final = 60.0
 
 
-def read_topic(connection: Connection, topic: str, *, timeout_s: float = READ_TIMEOUT_S) -> Iterator[Message]:
+def read_topic(
+    connection: Connection,
+    topic: str,
+    *,
+    starts: Mapping[int, int] | None = None,
+    timeout_s: float = READ_TIMEOUT_S,
+) -> Iterator[Message]:
     """Every message from the beginning to the end as it was reached, partition by partition interleaved.
+
+    starts: offsets to begin at, by partition, instead of the beginning.
 
     BrokerError when the end is not reached within ``timeout_s`` without a message.
     """
-    places = [TopicPartition(topic, p, OFFSET_BEGINNING) for p in range(num_partitions(connection, topic))]
+    starts = starts or {}
+    partitions = range(num_partitions(connection, topic))
+    places = [TopicPartition(topic, partition, starts.get(partition, OFFSET_BEGINNING)) for partition in partitions]
     config = {
         "group.id": "convention-reader",
         "enable.auto.commit": False,

@@ -8,21 +8,27 @@ from collections import Counter
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from schemas.errors import SettingsError
+
+# in the folder of a replay's output
+WORK_FOLDER: Final = ".replay"
+CHECKPOINT_NAME: Final = "checkpoint.json"
 
 
 @dataclass(slots=True)
 class Checkpoint:
     """num_packets: of the stream, all done with; num_parts: output parts that hold what became of them; counts:
-    outcome -> packets; places: what a target needs to find its end again; done: the archive's end was reached."""
+    outcome -> packets; places: topic partition -> an offset before which nothing is that is not counted here;
+    num_left_out: packets that were not selected, known at the end; done: the archive's end was reached."""
 
     job: dict[str, Any]
     num_packets: int = 0
     num_parts: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     places: dict[str, int] = field(default_factory=dict)
+    num_left_out: int = 0
     done: bool = False
 
     @property

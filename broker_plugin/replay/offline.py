@@ -21,17 +21,15 @@ from broker_plugin.evaluation.records import DeliveredRecord, Delivery
 from broker_plugin.evaluation.stamp_archive import StampLogValue
 from broker_plugin.messages import BatchResult, LogMessage
 from broker_plugin.metrics import DEAD_LETTER, STAMPED
-from broker_plugin.replay.checkpoint import Checkpoint
+from broker_plugin.replay.checkpoint import CHECKPOINT_NAME, WORK_FOLDER, Checkpoint
 from broker_plugin.replay.decoding import DecodedPacket, Decoder, StampedPacket
 from broker_plugin.replay.parts import Part, remove_parts
-from broker_plugin.replay.stream import Timed
+from broker_plugin.replay.stream import PacketStream, Timed
 from broker_plugin.store import StampStore
 from broker_plugin.store_file import StoreIdentity
 from schemas.archive.packet import ArchivePacket, Damage
 from schemas.errors import RecordError, StoreError
 
-WORK_FOLDER: Final = ".replay"
-CHECKPOINT_NAME: Final = "checkpoint.json"
 STORE_NAME: Final = "store.sqlite"
 PARTITION: Final = 0
 
@@ -82,12 +80,13 @@ class OfflineReplay:
         self._now = now
         self._damage = damage
 
-    def run(self, stream: Iterator[Timed], moved: Callable[[int], None] = lambda num_packets: None) -> None:
+    def run(self, packets: PacketStream, moved: Callable[[int], None] = lambda num_packets: None) -> None:
         """Replay what the checkpoint leaves of the stream; ``moved`` hears the number of packets done after each
         batch, those that were skipped included."""
         checkpoint, options = self._checkpoint, self._options
         if checkpoint.done:
             return
+        stream = iter(packets)
         with closing(self._open_store()) as store:
             remove_parts(self._folder, first=checkpoint.num_parts)
             for number, _ in enumerate(islice(stream, checkpoint.num_packets), start=1):
@@ -97,6 +96,7 @@ class OfflineReplay:
             batches = self._batches(stream)
             while not checkpoint.done:
                 self._part(batches, store, moved)
+                checkpoint.num_left_out = packets.num_left_out
                 checkpoint.write(self._folder / WORK_FOLDER / CHECKPOINT_NAME)
 
     def _open_store(self) -> StampStore:

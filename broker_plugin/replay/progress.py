@@ -5,12 +5,16 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Final
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from broker_plugin.replay.stream import PacketStream, StreamOptions
+from schemas.archive.packet import Damage
 
 # Seconds over which the rate is taken.
 RATE_WINDOW_S: Final = 10.0
@@ -61,3 +65,18 @@ class ReplayProgress:
             self._seen.popleft()
         then, before = self._seen[0]
         return (num_packets - before) / (now - then) if now > then else 0.0
+
+
+def open_stream(
+    paths: Sequence[Path], options: StreamOptions, work: Path, progress: ReplayProgress
+) -> tuple[PacketStream, list[Damage]]:
+    """The stream, and the list that takes what is damaged in it."""
+    damage: list[Damage] = []
+    stream = PacketStream(
+        paths,
+        options,
+        folder=work,
+        damage=damage.append,
+        indexing=lambda share: progress.show("sorting", 0, share),
+    )
+    return stream, damage

@@ -9,9 +9,9 @@ from typing import Any
 from broker_plugin.classify_engine import ClassifyEngine
 from broker_plugin.evaluation.record_files import read_records
 from broker_plugin.evaluation.stamp_archive import read_stamps
-from broker_plugin.replay.checkpoint import Checkpoint, open_checkpoint
+from broker_plugin.replay.checkpoint import CHECKPOINT_NAME, WORK_FOLDER, Checkpoint, open_checkpoint
 from broker_plugin.replay.decoding import LocalDecoder
-from broker_plugin.replay.offline import CHECKPOINT_NAME, WORK_FOLDER, OfflineOptions, OfflineReplay
+from broker_plugin.replay.offline import OfflineOptions, OfflineReplay
 from broker_plugin.replay.stream import PacketStream, StreamOptions
 from broker_plugin.settings import ClassifySettings
 from broker_plugin.testing.scorers import HashScorer, make_rule
@@ -46,7 +46,7 @@ def replay(
     stream = PacketStream(archive, stream_options or StreamOptions(), folder=work, damage=damage.append)
     checkpoint = open_checkpoint(work / CHECKPOINT_NAME, stream.job)
     decoder = LocalDecoder(PacketDecoder())
-    OfflineReplay(folder, make_engine(), decoder, checkpoint, options, damage=damage).run(iter(stream), moved)
+    OfflineReplay(folder, make_engine(), decoder, checkpoint, options, damage=damage).run(stream, moved)
     return checkpoint
 
 

@@ -7,23 +7,20 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from broker_plugin.bundle_loading import bundle_loader, bundle_paths
 from broker_plugin.classify_engine import ClassifyEngine
 from broker_plugin.ingest import packet_decoder
-from broker_plugin.replay.checkpoint import Checkpoint, open_checkpoint
+from broker_plugin.replay.checkpoint import CHECKPOINT_NAME, WORK_FOLDER, Checkpoint, open_checkpoint
 from broker_plugin.replay.decoding import Decoder, LocalDecoder, decoding_process
-from broker_plugin.replay.offline import CHECKPOINT_NAME, WORK_FOLDER, OfflineOptions, OfflineReplay
+from broker_plugin.replay.offline import OfflineOptions, OfflineReplay
 from broker_plugin.replay.parts import has_parts
-from broker_plugin.replay.progress import ReplayProgress
-from broker_plugin.replay.stream import PacketStream, StreamOptions
+from broker_plugin.replay.progress import ReplayProgress, open_stream
+from broker_plugin.replay.stream import StreamOptions
 from broker_plugin.settings import Settings
 from broker_plugin.version import plugin_version
-from schemas.archive.packet import Damage
 from schemas.errors import SettingsError
-
-SUMMARY_NAME: Final = "replay.json"
 
 
 def replay_offline(
@@ -43,14 +40,7 @@ def replay_offline(
     if not (work / CHECKPOINT_NAME).exists() and has_parts(folder):
         raise SettingsError(f"{folder} holds record files of something else: name another --output")
     work.mkdir(parents=True, exist_ok=True)
-    damage: list[Damage] = []
-    stream = PacketStream(
-        paths,
-        stream_options,
-        folder=work,
-        damage=damage.append,
-        indexing=lambda share: progress.show("sorting", 0, share),
-    )
+    stream, damage = open_stream(paths, stream_options, work, progress)
     engine = ClassifyEngine(
         [bundle_loader(settings.classify)(path) for path in bundle_paths(settings.classify)],
         settings.classify,
@@ -62,8 +52,8 @@ def replay_offline(
     with ExitStack() as stack:
         decoder = _decoder(settings, stack)
         replay = OfflineReplay(folder, engine, decoder, checkpoint, options, damage=damage)
-        replay.run(iter(stream), lambda num_packets: progress.show("replaying", num_packets, stream.share))
-    return _summary(folder, checkpoint, stream)
+        replay.run(stream, lambda num_packets: progress.show("replaying", num_packets, stream.share))
+    return _summary(folder, checkpoint)
 
 
 def _decoder(settings: Settings, stack: ExitStack) -> Decoder:
@@ -96,12 +86,12 @@ def _job(settings: Settings, engine: ClassifyEngine, options: OfflineOptions) ->
     }
 
 
-def _summary(folder: Path, checkpoint: Checkpoint, stream: PacketStream) -> dict[str, Any]:
+def _summary(folder: Path, checkpoint: Checkpoint) -> dict[str, Any]:
     counts = dict(sorted(checkpoint.counts.items()))
     return {
         "folder": str(folder),
         "num_packets": checkpoint.num_packets,
-        "num_left_out": stream.num_left_out,
+        "num_left_out": checkpoint.num_left_out,
         "num_parts": checkpoint.num_parts,
         "counts": counts,
     }
