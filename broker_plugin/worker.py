@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Final
 
 import structlog
@@ -135,28 +134,15 @@ def _start_ingest(
 def _start_classify(
     settings: Settings, registry: object, health: Health, instance: str, passed: Passed
 ) -> tuple[Callable[[], int], Callable[[], None]]:
+    from broker_plugin.bundle_loading import bundle_loader, bundle_paths
     from broker_plugin.bundle_reload import BundleReloader
     from broker_plugin.classify import ClassifyRole
     from broker_plugin.classify_engine import ClassifyEngine
     from broker_plugin.classify_metrics import ClassifyMetrics
-    from model.bundle_store import shipped_bundles
-    from model.runtime import Runtime, load_scorer
 
     classify = settings.classify
-    paths = [Path(path) for path in classify.bundles or shipped_bundles()]
-
-    def load(path: Path) -> Runtime:
-        return load_scorer(
-            path,
-            device=classify.device,
-            threads=classify.threads,
-            prior=classify.class_prior,
-            cache_bytes=int(classify.token_cache_mb * 1e6),
-        )
-
+    paths, load = bundle_paths(classify), bundle_loader(classify)
     scorers = [load(path) for path in paths]
-    if not scorers:
-        raise SettingsError("classify.bundles is empty and no bundle is shipped: name a bundle directory")
     challengers = [load(path) for path in classify.challengers]
     if alone := {c.view_rule.grid_id for c in challengers} - {s.view_rule.grid_id for s in scorers}:
         raise SettingsError(f"classify.challengers: no bundle in use has grid {', '.join(sorted(alone))}")
