@@ -23,11 +23,13 @@ from broker_plugin.messages import (
 )
 from broker_plugin.metrics import DEAD_LETTER, FILTERED, STAMPED, IngestMetrics, Step
 from broker_plugin.points import Passed, Point, unwatched
-from broker_plugin.settings import IngestSettings, Settings
+from broker_plugin.registry import Registry
+from broker_plugin.schema_pauses import SchemaPauses
+from broker_plugin.settings import IngestSettings, RegistrySettings, Settings
 from schemas.cuts import Cuts, SkyBox
 from schemas.dead_letter import DeadLetter
 from schemas.decode import PacketDecoder
-from schemas.errors import BrokerError, PacketError
+from schemas.errors import BrokerError, PacketError, SchemaUnavailable
 from schemas.observation import log_key
 from schemas.outcome import Filtered
 
@@ -45,9 +47,10 @@ def cuts_of(settings: IngestSettings) -> Cuts:
     )
 
 
-def packet_decoder(settings: IngestSettings) -> PacketDecoder:
-    """What turns packets into observations as the settings ask."""
-    return PacketDecoder(cuts=cuts_of(settings), keep_native=settings.keep_native)
+def packet_decoder(settings: IngestSettings, registry: RegistrySettings | None = None) -> PacketDecoder:
+    """What turns packets into observations as the settings ask; ``registry``: for schema ids that are not bundled."""
+    resolver = None if registry is None or registry.registry_url is None else Registry(registry)
+    return PacketDecoder(cuts=cuts_of(settings), keep_native=settings.keep_native, resolver=resolver)
 
 
 class IngestRole:
@@ -72,7 +75,8 @@ class IngestRole:
         self._metrics = metrics
         self._version = plugin_version
         self._now = now
-        self._decoder = packet_decoder(settings.ingest)
+        self._decoder = packet_decoder(settings.ingest, settings.input)
+        self._pauses = SchemaPauses(consumer, metrics)
         internal = settings.internal
         self._ledger = LedgerWriter(producer, internal.ledger_topic, "ingest", settings.input.group, instance)
         self._window: deque[bool] = deque(maxlen=settings.ingest.dead_letter_window)
@@ -85,11 +89,16 @@ class IngestRole:
                 self._ledger.start(partition.topic, partition.partition, None)
             on_change(True)
 
-        self._consumer.subscribe(list(self._settings.input.topics), on_assign=assigned)
+        def gone(consumer: Consumer, partitions: list[TopicPartition]) -> None:
+            self._pauses.forget(partitions)
+
+        topics = list(self._settings.input.topics)
+        self._consumer.subscribe(topics, on_assign=assigned, on_revoke=gone, on_lost=gone)
 
     def step(self) -> int:
         """One batch; returns its number of packets. BrokerError when Kafka fails past its retries."""
         ingest = self._settings.ingest
+        self._pauses.resume_due()
         batch = list(messages_of(self._consumer.consume(ingest.batch_size, timeout=ingest.batch_deadline_s)))
         if not batch:
             return 0
@@ -97,9 +106,18 @@ class IngestRole:
         outcomes: dict[tuple[str, int], Outcomes] = {}
         with self._metrics.step(Step.DECODE):
             for message in batch:
-                outcome, reason = self._one(message)
                 place = (str(message.topic()), int(message.partition() or 0))
+                if self._pauses.holds(place):
+                    continue
+                try:
+                    outcome, reason = self._one(message)
+                except SchemaUnavailable as error:
+                    self._pauses.pause(message, error)
+                    continue
+                self._pauses.decoded(place)
                 outcomes.setdefault(place, []).append((int(message.offset() or 0), outcome, reason))
+        if not outcomes:  # all of it waits for schemas
+            return len(batch)
         self._passed(Point.PRODUCED)
         with self._metrics.step(Step.PUBLISH):
             self._producer.flush()

@@ -31,16 +31,6 @@ ROLES: Final = ("ingest", "classify")
 log = structlog.get_logger(__name__)
 
 
-def refuse_unavailable(settings: Settings) -> None:
-    """SettingsError for a setting that this version knows and cannot honour yet: it never runs as if it did."""
-    asked = {
-        "input.registry_url": settings.input.registry_url,
-    }
-    for key, value in asked.items():
-        if value:
-            raise SettingsError(f"{key} is not available in version {plugin_version()}: leave it unset")
-
-
 class _Stop:
     """Set by SIGTERM and SIGINT; the loop ends after its batch."""
 
@@ -55,7 +45,6 @@ class _Stop:
 
 def run_role(settings: Settings, role: str, *, passed: Passed = unwatched) -> int:
     """Run one role in the foreground until it is told to stop; errors of the project are raised."""
-    refuse_unavailable(settings)
     instance = f"{socket.gethostname()}-{os.getpid()}-{role}"
     configure_logs(level=settings.log.level, format=settings.log.format, role=role, instance=instance)
     stop = _Stop()

@@ -20,11 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run until SIGTERM; 1 when a role failed."""
     settings = settings_from(args)
-    from broker_plugin.worker import refuse_unavailable, run_both, run_role
+    from broker_plugin.worker import run_both, run_role
 
     if args.role is not None:
         return run_role(settings, args.role)
-    refuse_unavailable(settings)
     arguments = [f"--set={override}" for override in args.overrides]
     if args.config is not None:
         arguments.append(f"--config={args.config}")
