@@ -1,0 +1,83 @@
+"""Host galaxies and chance neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from train.simulator.psf import SERSIC_INDICES
+from train.simulator.source import Profile
+from train.simulator.spectra import magnitude_to_njy
+
+Array = NDArray[np.float64]
+
+# log10 of the half-light radius in arcsec at r = 18, its slope with r, its scatter: SDSS galaxies
+LOG_RADIUS_AT_18: Final = 0.28
+LOG_RADIUS_SLOPE: Final = -0.115
+LOG_RADIUS_SCATTER: Final = 0.15
+RADIUS_RANGE_ARCSEC: Final = (0.2, 9.0)
+RED_FROM_G_R: Final = 0.75
+BRIGHTEST_HOST_R: Final = 14.05
+COLOUR_RANGE: Final = {"u_g": (-0.3, 2.6), "g_r": (-0.2, 1.8), "r_i": (-0.35, 1.1), "i_z": (-0.4, 1.0)}
+# neighbours: number a square arcmin down to the limit in r, slope of the counts in dex a mag
+NEIGHBOURS_ARCMIN2: Final = 9.0
+NEIGHBOUR_LIMIT_R: Final = 22.8
+NEIGHBOUR_SLOPE: Final = 0.30
+NEIGHBOUR_STAR_SHARE: Final = 0.4
+CLEAR_ARCSEC: Final = 3.0
+
+
+def host_magnitudes(drawn: Mapping[str, float], bands: str) -> Array:
+    """Magnitudes [B] from r and the colours; y follows z as z follows i, by half."""
+    colour = {name: float(np.clip(drawn[name], *limits)) for name, limits in COLOUR_RANGE.items()}
+    r = max(drawn["host_r"], BRIGHTEST_HOST_R)
+    g, i = r + colour["g_r"], r - colour["r_i"]
+    z = i - colour["i_z"]
+    known = {"u": g + colour["u_g"], "g": g, "r": r, "i": i, "z": z, "y": z - 0.5 * colour["i_z"]}
+    return np.array([known[band] for band in bands])
+
+
+def draw_host(
+    random: np.random.Generator, magnitudes_B: Array, *, host_r: float, g_r: float, separation_arcsec: float
+) -> Profile:
+    """A Sersic galaxy: size by its brightness, concentration by its colour, ``separation_arcsec`` from the source."""
+    angle = random.uniform(0.0, 2.0 * np.pi)
+    place = (float(separation_arcsec * np.cos(angle)), float(separation_arcsec * np.sin(angle)))
+    return _galaxy(random, magnitude_to_njy(magnitudes_B), host_r, g_r, place)
+
+
+def _galaxy(
+    random: np.random.Generator, flux_njy_B: Array, host_r: float, g_r: float, place: tuple[float, float]
+) -> Profile:
+    log_radius = LOG_RADIUS_AT_18 + LOG_RADIUS_SLOPE * (host_r - 18.0) + LOG_RADIUS_SCATTER * random.normal()
+    shapes = SERSIC_INDICES[2:] if g_r > RED_FROM_G_R else SERSIC_INDICES[:2]
+    return Profile(
+        flux_njy_B=flux_njy_B,
+        place_arcsec=place,
+        index=float(random.choice(shapes)),
+        radius_arcsec=float(np.clip(10.0**log_radius, *RADIUS_RANGE_ARCSEC)),
+        axis_ratio=float(np.sqrt(random.uniform(0.3, 1.0))),
+        angle_rad=float(random.uniform(0.0, np.pi)),
+    )
+
+
+def draw_neighbours(
+    random: np.random.Generator, bands: str, *, half_arcsec: float, magnitude_shift: float
+) -> tuple[Profile, ...]:
+    """Stars and galaxies that happen to be in the stamp, none within three arcsec."""
+    mean = NEIGHBOURS_ARCMIN2 * 10.0 ** (NEIGHBOUR_SLOPE * magnitude_shift) * (2.0 * half_arcsec / 60.0) ** 2
+    found = []
+    for _ in range(int(random.poisson(mean))):
+        place = random.uniform(-half_arcsec, half_arcsec, 2)
+        r = NEIGHBOUR_LIMIT_R + magnitude_shift + np.log10(1.0 - random.random()) / NEIGHBOUR_SLOPE
+        colours = {"host_r": float(r), "u_g": 1.4, "g_r": random.normal(0.7, 0.3), "r_i": 0.3, "i_z": 0.2}
+        if np.hypot(*place) < CLEAR_ARCSEC or r < BRIGHTEST_HOST_R:
+            continue
+        flux = magnitude_to_njy(host_magnitudes(colours, bands))
+        where = (float(place[0]), float(place[1]))
+        star = random.random() < NEIGHBOUR_STAR_SHARE
+        found.append(Profile(flux, where) if star else _galaxy(random, flux, float(r), colours["g_r"], where))
+    return tuple(found)
