@@ -10,10 +10,11 @@ Padding: an empty slot has band id 0, ``frame_valid`` False and zeros everywhere
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -33,8 +34,7 @@ _SCIENCE: Final = PLANES.index("science")
 _Sums = tuple[NDArray[np.float32], NDArray[np.float32], float]
 
 
-@dataclass(frozen=True, slots=True)
-class TokenGroup:
+class TokenGroup(NamedTuple):
     """Which frames make one token.
 
     slots: index into the sequence for each frame slot, EMPTY_SLOT for none. references: for each slot the earlier
@@ -54,21 +54,32 @@ class TokenGroup:
         return sum(slot != EMPTY_SLOT for slot in self.slots)
 
 
-def make_group(
-    sequence: StampSequence, slots: Sequence[int], references: Sequence[Sequence[int]] | None = None
-) -> TokenGroup:
-    """A group of ``sequence``'s frames, its key made from the frames' digests, slot by slot."""
-    if references is None:
-        references = [()] * len(slots)
-    parts: list[bytes] = []
-    for slot, reference in zip(slots, references, strict=True):
-        content = b"" if slot == EMPTY_SLOT else sequence.digests[slot]
-        parts += (b"%d,%d:" % (len(content), len(reference)), content)
-        parts += [sequence.digests[index] for index in reference]
-    first = min((slot for slot in slots if slot != EMPTY_SLOT), default=None)  # frames are in time order
-    mjd = float("nan") if first is None else float(sequence.mjd_L[first])
-    key = blake2b(b"".join(parts), digest_size=KEY_SIZE).digest()
-    return TokenGroup(tuple(slots), tuple(map(tuple, references)), mjd, key)
+def make_groups(
+    sequence: StampSequence,
+    groups: Sequence[Sequence[int]],
+    references: Mapping[int, tuple[int, ...]] | None = None,
+) -> list[TokenGroup]:
+    """``groups`` of ``sequence``'s frames (slots, EMPTY_SLOT for none), with the references of each frame.
+
+    A key is made from the frames' digests and their references', slot by slot, each with its length before it. Known
+    objects spend their time here, so the frames' parts are made once a sequence.
+    """
+    digests, mjd_L = sequence.digests, sequence.mjd_L.tolist()
+    parts = [b"%d,0:%b" % (len(digest), digest) for digest in digests]
+    for frame, earlier in (references or {}).items():
+        if earlier:
+            parts[frame] = b"%d,%d:%b%b" % (
+                len(digests[frame]), len(earlier), digests[frame], b"".join([digests[index] for index in earlier])
+            )  # fmt: skip
+    parts.append(b"0,0:")  # EMPTY_SLOT is the last one
+    made = []
+    for slots in groups:
+        filled = [slot for slot in slots if slot != EMPTY_SLOT]
+        mjd = mjd_L[min(filled)] if filled else math.nan  # frames are in time order
+        key = blake2b(b"".join([parts[slot] for slot in slots]), digest_size=KEY_SIZE).digest()
+        own = tuple([references[slot] if slot != EMPTY_SLOT else () for slot in slots]) if references else None
+        made.append(TokenGroup(tuple(slots), own or ((),) * len(slots), mjd, key))
+    return made
 
 
 @dataclass(frozen=True, slots=True, eq=False)

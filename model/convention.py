@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.batch import TokenGroup, TokenInputs, make_group
+from model.batch import TokenGroup, TokenInputs, make_groups
 from model.convention_config import MAX_FRAMES_PER_TOKEN, ConventionConfig
 from model.convention_head import AttentionBlock, TimeGaps, time_features
 from model.layers import TimeConv, fold_batch_norm
@@ -128,16 +128,17 @@ class Convention(Network):
                 groups[-1].append(frame)
             else:
                 groups.append([frame])
-        references = self._references(sequence, frames)
-        return [make_group(sequence, group, [references[frame] for frame in group]) for group in groups]
+        return make_groups(sequence, groups, self._references(sequence, frames))
 
-    def _references(self, sequence: StampSequence, frames: list[int]) -> dict[int, tuple[int, ...]]:
+    def _references(self, sequence: StampSequence, frames: list[int]) -> dict[int, tuple[int, ...]] | None:
         """The frames whose mean makes each frame's difference plane: the earlier ones of its band, none where the
-        survey's own plane is used."""
+        survey's own plane is used; None where it is in every frame."""
         if self.config.difference in ("survey", "none"):
-            return dict.fromkeys(frames, ())
+            return None
         own_L = np.any(sequence.valid_LPHW[:, PLANES.index("difference")], axis=(1, 2))
         causal = self.config.difference == "causal"
+        if not causal and own_L[frames].all():
+            return None
         earlier: dict[int, tuple[int, ...]] = {}
         references: dict[int, tuple[int, ...]] = {}
         bands: list[int] = sequence.band_L.tolist()

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.batch import EMPTY_SLOT, TokenGroup, TokenInputs, make_group
+from model.batch import EMPTY_SLOT, TokenGroup, TokenInputs, make_groups
 from model.convention_2023_fused import FusedTokenEncoder
 from model.layers import TimeConv, fold_batch_norm, sinusoidal_encoding
 from model.network import Network, NetworkOutput
@@ -225,7 +225,7 @@ class Convention2023(Network):
         frames = frames_of_bands(sequence, self.config.bands)[-self.config.max_frames :]
         frames += [EMPTY_SLOT] * (self.config.max_frames - len(frames))
         starts = range(0, self.config.max_frames, FRAMES_PER_TOKEN)
-        return [make_group(sequence, frames[start : start + FRAMES_PER_TOKEN]) for start in starts]
+        return make_groups(sequence, [frames[start : start + FRAMES_PER_TOKEN] for start in starts])
 
     def encode_tokens(self, inputs: TokenInputs, *, packed: bool = False) -> Tensor:
         """tokens_GD. Empty slots are part of the published input, so ``packed`` changes nothing."""

@@ -102,13 +102,15 @@ class AttentionBlock(nn.Module):
         return maps_BTXC + mixed
 
     def _pairwise(self, normal: Tensor, mask_BT: Tensor, gap_bias: Tensor | None) -> Tensor:
-        query, key, value = self.qkv(normal).unflatten(-1, (3, NUM_HEADS, -1)).permute(3, 0, 2, 4, 1, 5)
-        logits_BXNTT = (query @ key.transpose(-1, -2)) * query.shape[-1] ** -0.5
-        if gap_bias is not None:
-            logits_BXNTT = logits_BXNTT + gap_bias[:, None]
-        weights = masked_softmax(logits_BXNTT, mask_BT[:, None, None, None, :], dim=-1)
-        context: Tensor = (weights @ value).permute(0, 3, 1, 2, 4).flatten(3)
-        return context
+        parts = self.qkv(normal).unflatten(-1, (3, NUM_HEADS, -1)).permute(3, 0, 2, 4, 1, 5)  # [3, B, X, N, T, C]
+        shape = parts.shape[1:]
+        query, key, value = (part.reshape(-1, *shape[-2:]) for part in parts)
+        bias_BNTT = gap_bias if gap_bias is not None else parts.new_zeros(1, 1, 1, 1)
+        bias_BNTT = bias_BNTT.masked_fill(~mask_BT[:, None, None, :], -torch.inf)
+        logits_MTT = bias_BNTT[:, None].expand(*shape[:-1], shape[-2]).reshape(-1, shape[-2], shape[-2])
+        logits_MTT = torch.baddbmm(logits_MTT, query, key.transpose(1, 2), alpha=shape[-1] ** -0.5)
+        context = torch.bmm(functional.softmax(logits_MTT, dim=-1), value)
+        return context.view(shape).permute(0, 3, 1, 2, 4).flatten(3)
 
     def _key_only(self, normal: Tensor, mask_BT: Tensor, gap_bias: Tensor | None) -> Tensor:
         weight_BTXN = masked_softmax(self.logit(normal), mask_BT[..., None, None], dim=1)

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,7 +41,8 @@ class FrameFacts(NamedTuple):
 
 def frames_of_bands(sequence: StampSequence, bands: Sequence[str]) -> list[int]:
     """Indices, in time order, of the frames whose band is one of ``bands``."""
-    return np.flatnonzero(np.isin(sequence.band_L, [BAND_IDS[band] for band in bands])).tolist()
+    wanted = {BAND_IDS[band] for band in bands}
+    return [frame for frame, band_id in enumerate(sequence.band_L.tolist()) if band_id in wanted]
 
 
 def plane_indices(planes: Sequence[str]) -> list[int]:

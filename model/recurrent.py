@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from model.batch import EMPTY_SLOT, TokenGroup, TokenInputs, make_group
+from model.batch import EMPTY_SLOT, TokenGroup, TokenInputs, make_groups
 from model.network import Network, NetworkOutput
 from model.preprocess import arcsinh_planes, frames_of_bands, plane_indices
 from schemas.bands import BAND_IDS
@@ -77,7 +77,7 @@ class RecurrentNetwork(Network):
         for frame in frames_of_bands(sequence, self.config.bands):
             slots = nights.setdefault(int(sequence.night_L[frame]), [EMPTY_SLOT] * len(columns))
             slots[columns[int(sequence.band_L[frame])]] = frame
-        return [make_group(sequence, slots) for slots in nights.values()]
+        return make_groups(sequence, list(nights.values()))
 
     def encode_tokens(self, inputs: TokenInputs, *, packed: bool = False) -> Tensor:
         """tokens_GD. A missing band is part of the input, so ``packed`` changes nothing."""

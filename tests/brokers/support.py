@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from broker_plugin.ledger import Account
 from broker_plugin.points import Point
 from broker_plugin.settings import Settings
 from broker_plugin.settings_sources import load_settings
+from broker_plugin.testing.processes import python_process, worker_process
 from broker_plugin.topic_reader import read_topic
 
 Accounts = dict[tuple[str, str, int], Account]
@@ -48,28 +48,15 @@ class Run:
     @contextmanager
     def worker(self) -> Iterator[subprocess.Popen[bytes]]:
         """Both roles, stopped by SIGTERM at the end."""
-        with self._process("-m", "broker_plugin", "worker", *(f"--set={flag}" for flag in self.flags)) as process:
+        with worker_process(self.flags, self.log) as process:
             yield process
 
     @contextmanager
     def role(self, role: str, *, dies_at: Point | None = None, number: int = 1) -> Iterator[subprocess.Popen[bytes]]:
         """One role, stopped by SIGTERM at the end; or dead by SIGKILL at its ``number``-th pass of a point."""
         asked = {"flags": self.flags, "role": role, "point": dies_at, "number": number}
-        with self._process("-m", "tests.brokers.dying_role", json.dumps(asked)) as process:
+        with python_process("-m", "tests.brokers.dying_role", json.dumps(asked), log=self.log, cwd=ROOT) as process:
             yield process
-
-    @contextmanager
-    def _process(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-        with self.log.open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, *arguments], stdout=log, stderr=log, cwd=ROOT, start_new_session=True
-            )
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                process.wait(60)
 
     def follow(self, worker: subprocess.Popen[bytes], num_packets: int) -> Accounts:
         """Until every packet and stamp has an outcome."""

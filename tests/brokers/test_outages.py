@@ -12,9 +12,9 @@ import pytest
 
 from broker_plugin.demo import read_accounts, send, total
 from broker_plugin.kafka import create_topics
+from broker_plugin.testing.kafka_node import KafkaNode
 from schemas.classification import Classification
 from schemas.synthetic import generate_packets
-from tests.brokers.conftest import KafkaNode
 from tests.brokers.support import Run
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]

@@ -1,0 +1,92 @@
+"""One Apache Kafka node on loopback, for tests and benchmarks: it may be killed and started again on its data."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Final
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from broker_plugin.embedded_broker import free_port
+from schemas.errors import BrokerError
+
+START_S: Final = 90.0
+STOP_S: Final = 30.0
+_CLUSTER_ID: Final = "conventionbrokertest22"
+_PROPERTIES: Final = """
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+log.dirs={folder}/data
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=500
+message.max.bytes=8388608
+"""
+
+
+def kafka_home() -> Path | None:
+    """Apache Kafka's folder: ``KAFKA_HOME``, default ../shared/kafka beside the checkout. None without it or Java."""
+    home = Path(os.environ.get("KAFKA_HOME") or Path(__file__).parents[3] / "shared" / "kafka")
+    return home if (home / "libs").is_dir() and shutil.which("java") is not None else None
+
+
+class KafkaNode:
+    """One KRaft node on free loopback ports, its data in ``folder``."""
+
+    def __init__(self, home: Path, folder: Path) -> None:
+        port, controller = free_port(), free_port()
+        self.address = f"127.0.0.1:{port}"
+        self._log = folder / "kafka.log"
+        self._properties = folder / "server.properties"
+        self._properties.write_text(_PROPERTIES.format(port=port, controller=controller, folder=folder))
+        self._java = ["java", "-Xmx300m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{home}/libs/*"]
+        tool = ["kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID, "-c", str(self._properties)]
+        subprocess.run([*self._java, *tool], check=True, capture_output=True, timeout=START_S)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start and wait until it answers; BrokerError when it does not."""
+        with self._log.open("ab") as log:
+            command = [*self._java, "kafka.Kafka", str(self._properties)]
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                raise BrokerError(f"Apache Kafka ended with status {self._process.returncode}: see {self._log}")
+            try:
+                AdminClient({"bootstrap.servers": self.address, "log_level": 0}).list_topics(timeout=2)
+            except KafkaException:
+                time.sleep(0.3)
+            else:
+                return
+        raise BrokerError(f"Apache Kafka did not answer within {START_S} s: see {self._log}")
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def stop(self) -> None:
+        """SIGTERM, or SIGKILL when that takes too long."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
