@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -17,15 +18,18 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from broker_plugin.classify_engine import ClassifyEngine
 from broker_plugin.classify_metrics import ClassifyMetrics
 from broker_plugin.delivery import Delivery
-from broker_plugin.kafka import messages_of, num_partitions, topic_identity
+from broker_plugin.kafka import messages_of, num_partitions
 from broker_plugin.ledger import LedgerWriter
 from broker_plugin.messages import HEADER_INGEST_TIME, HEADER_PRODUCER_TIME, BatchResult, LogMessage
 from broker_plugin.metrics import Step
 from broker_plugin.output_form import OutputForm
+from broker_plugin.partitions import Partitions
 from broker_plugin.points import Passed, Point, unwatched
+from broker_plugin.restores import Restores
 from broker_plugin.settings import Settings
+from broker_plugin.starting import Start, find_starts
 from broker_plugin.store import StampStore
-from broker_plugin.store_file import StoreIdentity
+from broker_plugin.store_file import StoreIdentity, count_set_aside
 from schemas.errors import DeadLetterReason
 
 log = structlog.get_logger(__name__)
@@ -57,21 +61,41 @@ class ClassifyRole:
         self._committed: dict[int, int] = {}
         self._form = OutputForm(settings.output, patience_s=settings.worker.delivery_timeout_s)
         group = settings.internal.group
-        self._ledger = LedgerWriter(delivery.internal, settings.internal.ledger_topic, "classify", group, instance)
+        self._ledger = LedgerWriter(
+            delivery.internal, settings.internal.ledger_topic, "classify", group, instance, metrics
+        )
+        self.partitions = Partitions(settings.internal, consumer, self._ledger, metrics)
+        self._restores = Restores(metrics)
 
     def subscribe(self, on_change: Callable[[bool], None]) -> None:
         """Join the group; ``on_change`` hears whether partitions are assigned."""
 
         def assigned(consumer: Consumer, partitions: list[TopicPartition]) -> None:
-            starts = [self._open(place) for place in consumer.committed(partitions, timeout=30)]
-            consumer.incremental_assign(starts)
+            internal = self._settings.internal
+            starts = find_starts(
+                consumer,
+                partitions,
+                role="classify",
+                group=internal.group,
+                connection=internal,
+                internal=internal,
+            )
+            # a group that never did anything starts at the log's beginning
+            starts = [replace(s, position=s.log_start if s.position is None else s.position) for s in starts]
+            self.partitions.assigned(starts)
+            consumer.incremental_assign([self._open(start) for start in starts])
             on_change(True)
 
-        def gone(consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        def revoked(consumer: Consumer, partitions: list[TopicPartition]) -> None:
             # called from consume, so between batches: nothing is in flight
+            self.partitions.gone(partitions)
             self._close(partition.partition for partition in partitions)
 
-        self._consumer.subscribe([self._topic], on_assign=assigned, on_revoke=gone, on_lost=gone)
+        def lost(consumer: Consumer, partitions: list[TopicPartition]) -> None:
+            self.partitions.gone(partitions, lost=True)
+            self._close(partition.partition for partition in partitions)
+
+        self._consumer.subscribe([self._topic], on_assign=assigned, on_revoke=revoked, on_lost=lost)
 
     def step(self) -> int:
         """One batch; returns its number of messages. Raises BrokerError, StoreError or InferenceError."""
@@ -79,6 +103,7 @@ class ClassifyRole:
         batch = list(messages_of(self._consumer.consume(classify.batch_size, timeout=classify.batch_deadline_s)))
         messages = [_log_message(message) for message in batch]
         if not messages:
+            self.partitions.report()
             return 0
         self._passed(Point.CONSUMED)
         self._metrics.batch(len(messages))
@@ -95,34 +120,41 @@ class ClassifyRole:
         with self._metrics.step(Step.COMMIT):
             self._commit(messages)
         self._count(result)
+        self.partitions.handled(batch)
+        self._restores.applied({message.partition: message.offset + 1 for message in messages})
         log.info("batch", messages=len(messages), records=len(result.records), unreadable=len(result.unreadable))
         return len(messages)
+
+    @property
+    def restored(self) -> bool:
+        """Whether no store is being built from the log."""
+        return self._restores.done
 
     def close(self) -> None:
         """Close the stores; open transactions roll back."""
         self._close(list(self._stores))
 
-    def _open(self, place: TopicPartition) -> TopicPartition:
+    def _open(self, start: Start) -> TopicPartition:
         """Open a partition's store; where its consumption starts."""
-        partition = place.partition
-        cluster_id, topic_id = topic_identity(self._settings.internal, self._topic)
-        identity = StoreIdentity(
-            cluster_id, topic_id, self._topic, partition, num_partitions(self._settings.internal, self._topic)
-        )
+        partition, group_position = start.partition, start.place.offset
+        num = num_partitions(self._settings.internal, self._topic)
+        identity = StoreIdentity(start.cluster_id, start.topic_id, self._topic, partition, num)
         path = Path(self._settings.classify.state_dir) / f"{self._topic}-{partition}.sqlite"
+        num_aside = count_set_aside(path)
         store = StampStore(path, identity, rules=self._engine.view_rules, holder=self._instance)
+        if count_set_aside(path) > num_aside:
+            self._metrics.store_rebuilt()
         self._stores[partition] = store
-        group_position = max(place.offset, 0)  # negative: the group has committed nothing
         self._committed[partition] = group_position
-        start = min(store.position or 0, group_position)
-        self._ledger.start(self._topic, partition, group_position)
-        log.info("partition assigned", partition=partition, start=start, group=group_position, store=store.position)
-        return TopicPartition(self._topic, partition, start)
+        first = self._restores.begin(start, store.position)
+        log.info("partition assigned", partition=partition, start=first, group=group_position, store=store.position)
+        return TopicPartition(self._topic, partition, first)
 
     def _close(self, partitions: Iterable[int]) -> None:
         for partition in list(partitions):
             store = self._stores.pop(partition, None)
             self._committed.pop(partition, None)
+            self._restores.drop(partition)
             self._metrics.store_closed(partition)
             if store is not None:
                 store.close()

@@ -90,9 +90,6 @@ class ClassifyMetrics(RoleMetrics):
         )
         self._restored = families.counter("convention_restored_records_total", "Log records applied in restores.")
         self._rebuilds = families.counter("convention_store_rebuilds_total", "Stores that started anew.")
-        self._lost = families.counter(
-            "convention_log_gap_records_total", "Records the log no longer held when a store needed them."
-        )
 
     def _register_model(self) -> None:
         families = self._families
@@ -152,10 +149,6 @@ class ClassifyMetrics(RoleMetrics):
     def store_rebuilt(self) -> None:
         """A store that held something starts anew: it was corrupt, or of another topic or schema."""
         self._rebuilds.inc()
-
-    def log_gap(self, num_records: int) -> None:
-        """The log starts after the first record the store needed."""
-        self._lost.inc(num_records)
 
     def restoring(self, partition: int, *, applied: int, total: int) -> None:
         """Progress of a restore, in log records; done when ``applied`` reaches ``total``."""

@@ -22,10 +22,12 @@ from broker_plugin.messages import (
     HEADER_PRODUCER_TIME,
 )
 from broker_plugin.metrics import DEAD_LETTER, FILTERED, STAMPED, IngestMetrics, Step
+from broker_plugin.partitions import Partitions
 from broker_plugin.points import Passed, Point, unwatched
 from broker_plugin.registry import Registry
 from broker_plugin.schema_pauses import SchemaPauses
 from broker_plugin.settings import IngestSettings, RegistrySettings, Settings
+from broker_plugin.starting import find_starts
 from schemas.cuts import Cuts, SkyBox
 from schemas.dead_letter import DeadLetter
 from schemas.decode import PacketDecoder
@@ -78,22 +80,39 @@ class IngestRole:
         self._decoder = packet_decoder(settings.ingest, settings.input)
         self._pauses = SchemaPauses(consumer, metrics)
         internal = settings.internal
-        self._ledger = LedgerWriter(producer, internal.ledger_topic, "ingest", settings.input.group, instance)
+        self._ledger = LedgerWriter(
+            producer, internal.ledger_topic, "ingest", settings.input.group, instance, metrics
+        )
+        self.partitions = Partitions(settings.input, consumer, self._ledger, metrics)
         self._window: deque[bool] = deque(maxlen=settings.ingest.dead_letter_window)
 
     def subscribe(self, on_change: Callable[[bool], None]) -> None:
         """Join the group; ``on_change`` hears whether partitions are assigned."""
 
         def assigned(consumer: Consumer, partitions: list[TopicPartition]) -> None:
-            for partition in partitions:
-                self._ledger.start(partition.topic, partition.partition, None)
+            settings = self._settings
+            starts = find_starts(
+                consumer,
+                partitions,
+                role="ingest",
+                group=settings.input.group,
+                connection=settings.input,
+                internal=settings.internal,
+            )
+            consumer.incremental_assign([start.place for start in starts])
+            self.partitions.assigned(starts)
             on_change(True)
 
-        def gone(consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        def revoked(consumer: Consumer, partitions: list[TopicPartition]) -> None:
             self._pauses.forget(partitions)
+            self.partitions.gone(partitions)
+
+        def lost(consumer: Consumer, partitions: list[TopicPartition]) -> None:
+            self._pauses.forget(partitions)
+            self.partitions.gone(partitions, lost=True)
 
         topics = list(self._settings.input.topics)
-        self._consumer.subscribe(topics, on_assign=assigned, on_revoke=gone, on_lost=gone)
+        self._consumer.subscribe(topics, on_assign=assigned, on_revoke=revoked, on_lost=lost)
 
     def step(self) -> int:
         """One batch; returns its number of packets. BrokerError when Kafka fails past its retries."""
@@ -101,6 +120,7 @@ class IngestRole:
         self._pauses.resume_due()
         batch = list(messages_of(self._consumer.consume(ingest.batch_size, timeout=ingest.batch_deadline_s)))
         if not batch:
+            self.partitions.report()
             return 0
         self._passed(Point.CONSUMED)
         outcomes: dict[tuple[str, int], Outcomes] = {}
@@ -132,6 +152,7 @@ class IngestRole:
                 self._metrics.batch_dropped()
         self._passed(Point.GROUP_COMMITTED)
         self._metrics.batch(len(batch))
+        self.partitions.handled(batch)
         self._watch_dead_letters()
         log.info("batch", packets=len(batch), partitions=len(outcomes))
         return len(batch)

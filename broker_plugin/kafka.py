@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 from confluent_kafka import (
@@ -37,6 +37,7 @@ OUTAGE: Final = frozenset(
         KafkaError._TRANSPORT,
         KafkaError._ALL_BROKERS_DOWN,
         KafkaError._TIMED_OUT,
+        KafkaError._DESTROY_BROKER,
         KafkaError._WAIT_COORD,
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
         KafkaError.COORDINATOR_NOT_AVAILABLE,
@@ -45,6 +46,7 @@ OUTAGE: Final = frozenset(
     }
 )
 COMMIT_PAUSE_S: Final = 0.5
+T = TypeVar("T")
 Headers = Sequence[tuple[str, bytes]]
 
 log = structlog.get_logger(__name__)
@@ -184,6 +186,19 @@ def commit_offsets(consumer: Consumer, places: list[TopicPartition], *, retry_s:
             time.sleep(COMMIT_PAUSE_S)
         else:
             return True
+
+
+def query(connection: Connection, what: str, ask: Callable[[], T], *, timeout_s: float = ADMIN_TIMEOUT_S) -> T:
+    """The broker's answer; asked again after a lost connection. BrokerError when there is none in time."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            fault = error.args[0]
+            if not (fault.retriable() or fault.code() in OUTAGE) or time.monotonic() > deadline:
+                raise BrokerError(f"{connection.bootstrap_servers}: {what}: {error}") from error
+            time.sleep(0.1)
 
 
 def create_topics(internal: InternalSettings, output: OutputSettings, *, shadow: bool = False) -> None:

@@ -104,7 +104,15 @@ class RoleMetrics:
         self._imbalance = families.counter(
             "convention_ledger_imbalance_offsets_total", "Offsets whose entry's outcomes do not add up to them."
         )
-        self._gaps = families.counter("convention_ledger_gap_offsets_total", "Offsets that no ledger entry covers.")
+        self._absent = families.counter(
+            "convention_ledger_absent_offsets_total", "Offsets the broker skipped, such as a transaction's markers."
+        )
+        self._expired = families.counter(
+            "convention_log_gap_records_total", "Records the log no longer held when they were needed."
+        )
+        self._letters = families.counters(
+            "convention_dead_letters_total", "Records sent to the dead-letter topic.", "reason", DeadLetterReason
+        )
 
     @property
     def families(self) -> tuple[Family, ...]:
@@ -155,11 +163,19 @@ class RoleMetrics:
         """A batch is given up: the group's generation changed before its commit."""
         self._dropped.inc()
 
-    def ledger_entry(self, *, covered: int, accounted: int, gap: int = 0) -> None:
-        """A ledger entry was produced: offsets it covers, outcomes it lists, offsets skipped since the last one."""
+    def ledger_entry(self, *, covered: int, accounted: int, absent: int = 0) -> None:
+        """A ledger entry was produced: offsets it covers, outcomes it lists, those of them that are ``absent``."""
         self._covered.inc(covered)
         self._imbalance.inc(abs(covered - accounted))
-        self._gaps.inc(gap)
+        self._absent.inc(absent)
+
+    def log_gap(self, num_records: int) -> None:
+        """The log starts after the first record that was needed."""
+        self._expired.inc(num_records)
+
+    def letter(self, reason: DeadLetterReason) -> None:
+        """A record goes to the dead-letter topic."""
+        self._letters[reason].inc()
 
     def lag_messages(self) -> float:
         """Messages that wait, over all partitions."""
@@ -199,9 +215,6 @@ class IngestMetrics(RoleMetrics):
         self._filtered = families.counters(
             "convention_filtered_packets_total", "Sound packets left out on purpose.", "reason", FilterReason
         )
-        self._letters = families.counters(
-            "convention_dead_letters_total", "Packets sent to the dead-letter topic.", "reason", DeadLetterReason
-        )
         self._waiting = families.gauge(
             "convention_schema_unavailable_partitions", "Partitions paused until a registry knows their schema id."
         )
@@ -221,7 +234,7 @@ class IngestMetrics(RoleMetrics):
     def dead_lettered(self, survey: str | None, reason: DeadLetterReason, *, size_bytes: int) -> None:
         """A packet goes to the dead-letter topic; ``survey`` is None when it does not say whose it is."""
         self._packet(survey, DEAD_LETTER, size_bytes)
-        self._letters[reason].inc()
+        self.letter(reason)
 
     def schema_paused(self) -> None:
         """One more partition waits for a schema."""

@@ -105,6 +105,11 @@ def set_aside(path: Path) -> Path:
     return target
 
 
+def count_set_aside(path: Path) -> int:
+    """Number of files that once were this store and were moved out of the way."""
+    return len([p for p in path.parent.glob(f"{path.name}.aside-*") if p.suffix[-1].isdigit()])
+
+
 def open_database(path: Path, identity: StoreIdentity, rules: Iterable[ViewRule]) -> sqlite3.Connection:
     """The file's connection, in the state that ``identity`` and ``rules`` ask for; see the module's docstring."""
     rules = tuple(rules)

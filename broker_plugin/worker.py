@@ -15,11 +15,12 @@ import structlog
 from confluent_kafka import Consumer
 
 from broker_plugin.delivery import AtLeastOnce, Delivery, ExactlyOnce, TransactionalProducer
-from broker_plugin.health import ASSIGNED, Health, HealthServer
+from broker_plugin.health import ASSIGNED, RESTORED, Health, HealthServer
 from broker_plugin.kafka import ENVELOPE_BYTES, AckedProducer, create_topics, make_consumer
 from broker_plugin.logs import configure_logs
 from broker_plugin.metrics import IngestMetrics, worker_registry
 from broker_plugin.outages import OutageWatch
+from broker_plugin.partitions import closing
 from broker_plugin.points import Passed, unwatched
 from broker_plugin.settings import Connection, Settings
 from broker_plugin.version import plugin_version
@@ -27,6 +28,7 @@ from schemas.errors import SettingsError
 from schemas.surveys import SURVEYS
 
 ROLES: Final = ("ingest", "classify")
+WAITS_FOR: Final = {"ingest": (ASSIGNED,), "classify": (ASSIGNED, RESTORED)}
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +52,7 @@ def run_role(settings: Settings, role: str, *, passed: Passed = unwatched) -> in
     stop = _Stop()
     create_topics(settings.internal, settings.output, shadow=bool(settings.classify.challengers))
     registry = worker_registry()
-    health = Health(max_silence_s=settings.worker.max_poll_interval_ms / 1000, waits_for=(ASSIGNED,))
+    health = Health(max_silence_s=settings.worker.max_poll_interval_ms / 1000, waits_for=WAITS_FOR[role])
     port = settings.worker.metrics_port and settings.worker.metrics_port + ROLES.index(role)
     with HealthServer(registry, health, host=settings.worker.metrics_host, port=port) as server:
         log.info("started", role=role, metrics_port=server.port, version=plugin_version())
@@ -115,9 +117,11 @@ def _start_ingest(
 
     def step() -> int:
         watch.check(consumer)
-        return role.step()
+        num_packets = role.step()
+        role.partitions.check_topics()
+        return num_packets
 
-    return step, consumer.close
+    return step, closing(consumer, role.partitions)
 
 
 def _start_classify(
@@ -177,13 +181,12 @@ def _start_classify(
     def step() -> int:
         watch.check(consumer)
         reloader.poll()
-        return role.step()
+        num_messages = role.step()
+        role.partitions.check_topics()
+        health.set(RESTORED, role.restored)
+        return num_messages
 
-    def close() -> None:
-        consumer.close()
-        role.close()
-
-    return step, close
+    return step, closing(consumer, role.partitions, role.close)
 
 
 def run_both(arguments: Sequence[str], *, drain_deadline_s: float) -> int:

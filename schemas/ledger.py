@@ -24,7 +24,7 @@ class Run:
 
 def run_lengths(outcomes: Iterable[tuple[str, str | None]]) -> tuple[Run, ...]:
     """(outcome, reason) of each offset, in offset order, as the fewest runs."""
-    return tuple(Run(outcome, reason, len(list(group))) for (outcome, reason), group in groupby(outcomes))
+    return tuple(Run(outcome, reason, sum(1 for _ in group)) for (outcome, reason), group in groupby(outcomes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ class LedgerEntry:
     last_offset: int
     runs: tuple[Run, ...]
     instance: str
+    topic_id: str = ""
 
     def __post_init__(self) -> None:
         total = sum(run.count for run in self.runs)
@@ -61,11 +62,12 @@ class LedgerEntry:
         partition: int,
         first_offset: int,
         instance: str,
+        topic_id: str = "",
     ) -> LedgerEntry:
         """The entry of consecutive offsets from ``first_offset`` on; ValueError when there is none."""
         runs = run_lengths(outcomes)
         last_offset = first_offset + sum(run.count for run in runs) - 1
-        return cls(role, group, topic, partition, first_offset, last_offset, runs, instance)
+        return cls(role, group, topic, partition, first_offset, last_offset, runs, instance, topic_id)
 
     def outcomes(self) -> Iterator[tuple[int, str, str | None]]:
         """(offset, outcome, reason) of every offset, in order."""
@@ -88,6 +90,7 @@ class LedgerEntry:
                 "last_offset": self.last_offset,
                 "runs": runs,
                 "instance": self.instance,
+                "topic_id": self.topic_id,
             }
         )
 

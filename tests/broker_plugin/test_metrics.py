@@ -247,10 +247,10 @@ def test_a_ledger_entry_that_does_not_add_up_shows() -> None:
     registry, metrics = ingest()
     metrics.ledger_entry(covered=10, accounted=10)
     assert value(registry, "convention_ledger_imbalance_offsets_total", "ingest") == 0
-    metrics.ledger_entry(covered=10, accounted=9, gap=3)
+    metrics.ledger_entry(covered=10, accounted=9, absent=3)
     metrics.ledger_entry(covered=10, accounted=11)
     assert value(registry, "convention_ledger_imbalance_offsets_total", "ingest") == 2
-    assert value(registry, "convention_ledger_gap_offsets_total", "ingest") == 3
+    assert value(registry, "convention_ledger_absent_offsets_total", "ingest") == 3
     assert value(registry, "convention_ledger_offsets_total", "ingest") == 30
 
 
