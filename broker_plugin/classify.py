@@ -120,8 +120,9 @@ class ClassifyRole:
         with self._metrics.step(Step.COMMIT):
             self._commit(messages)
         self._count(result)
-        self.partitions.handled(batch)
-        self._restores.applied({message.partition: message.offset + 1 for message in messages})
+        ends = {message.partition: message.offset + 1 for message in messages}
+        self.partitions.handled(batch, [TopicPartition(self._topic, p, end) for p, end in ends.items()])
+        self._restores.applied(ends)
         log.info("batch", messages=len(messages), records=len(result.records), unreadable=len(result.unreadable))
         return len(messages)
 

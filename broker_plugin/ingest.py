@@ -152,7 +152,7 @@ class IngestRole:
                 self._metrics.batch_dropped()
         self._passed(Point.GROUP_COMMITTED)
         self._metrics.batch(len(batch))
-        self.partitions.handled(batch)
+        self.partitions.handled(batch, ends)
         self._watch_dead_letters()
         log.info("batch", packets=len(batch), partitions=len(outcomes))
         return len(batch)

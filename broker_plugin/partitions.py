@@ -90,12 +90,14 @@ class Partitions:
             self._standings.pop((place.topic, place.partition), None)
             self._metrics.forget(place.topic, place.partition)
 
-    def handled(self, messages: Iterable[Message]) -> None:
-        """These are done; their order within a partition is the log's."""
+    def handled(self, messages: Iterable[Message], ends: Iterable[TopicPartition]) -> None:
+        """These are done, up to ``ends`` (next offsets); their order within a partition is the log's."""
+        done = {(end.topic, end.partition): end.offset for end in ends}
         for message in messages:
-            standing = self._standings.get((str(message.topic()), int(message.partition() or 0)))
-            if standing is not None:
-                standing.position = int(message.offset() or 0) + 1
+            place, offset = (str(message.topic()), int(message.partition() or 0)), int(message.offset() or 0)
+            standing = self._standings.get(place)
+            if standing is not None and offset < done.get(place, 0):
+                standing.position = offset + 1
                 timestamp_ms = int(message.timestamp()[1])
                 standing.newest_s = timestamp_ms / 1000 if timestamp_ms >= 0 else self._now()
         self.report()
