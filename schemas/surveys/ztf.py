@@ -123,12 +123,14 @@ def _plane(data: bytes | None, candidate: Record, flux_per_dn: float, *, subtrac
 def read_observation(record: Record, header: PacketHeader, keep_native: bool) -> Observation:
     """Calibrated stamps of one alert: DN times 10^((31.4 - magzpsci) / 2.5) nJy."""
     candidate, identity = record["candidate"], header.identity
+    stamps = cutouts(record)
     zero_point = _number(candidate, "magzpsci")
     if zero_point is None or not 0 < zero_point < 40:
+        for data in filter(None, stamps.values()):
+            read_image(data)  # a cutout's own fault says more
         detail = f"candidate.magzpsci is {candidate.get('magzpsci')!r:.40}"
         raise PacketError(DeadLetterReason.NO_CALIBRATION, Stage.CALIBRATION, detail)
     flux_per_dn = 10 ** ((NJY_ZERO_POINT - zero_point) / 2.5)
-    stamps = cutouts(record)
     flux, error = _stated_flux(candidate)
     fwhm = _number(candidate, "fwhm")
     assert identity.object_id is not None

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections import Counter
 from pathlib import Path
 
+import fastavro
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -14,6 +16,7 @@ from astropy.io import fits
 from broker_plugin.cli import main
 from schemas.avro import read_container
 from schemas.fits import gunzip
+from schemas.surveys.lsst_wire import bundled_schema
 from schemas.surveys.ztf import cutouts
 from schemas.synthetic import SMALL, generate_packets
 from tests.archive.archives import packets, tar
@@ -71,3 +74,55 @@ def test_every_sample_file_ends_in_lines(sample_data: Path, capsys: pytest.Captu
     outcomes = [line["outcome"] for line in lines(capsys, sample_data / "ztf")]
     assert set(outcomes) == {"stamp", "filtered", "dead_letter", "damaged"}
     assert outcomes.count("stamp") >= 780
+
+
+@pytest.mark.data
+def test_lsst_lines(sample_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """LSST packets, 107 in a container and one in wire format, are a line each: the pixels are astropy's, moving
+    objects have no object id, and a stamp has its flux."""
+    night = sample_data / "lsst/astrolabsoftware+fink-tutorials/converted/ftransfer_lsst_2026-03-10.v10_0.avro"
+    wire = sample_data / "lsst/boom-astro+boom/tests/data/alerts/lsst/7912941781254298.avro"
+    found = lines(capsys, night, wire)
+    assert [line["index"] for line in found] == [*range(107), 0]
+    assert {line["survey"] for line in found} == {"lsst"}
+    assert Counter(line["outcome"] for line in found) == {"stamp": 83, "filtered": 25}
+    assert all((line["object_id"] is None) == (line.get("reason") == "moving_object") for line in found)
+    assert all(float(line["flux_sum_njy"]) != 0.0 for line in found if line["outcome"] == "stamp")  # type: ignore[arg-type]
+    assert [line["schema"] for line in found[-2:]] == ["lsst.v10_0.alert", "lsst.v9_0.alert"]
+    with night.open("rb") as stream:
+        for line, record in zip(found, fastavro.reader(stream), strict=False):
+            for name in ("science", "template", "difference"):
+                with fits.open(io.BytesIO(record[f"cutout{name.capitalize()}"])) as hdus:
+                    expected = np.array(hdus[0].data, "<f4")
+                digest = hashlib.sha256(expected.tobytes()).hexdigest()
+                assert line["cutouts"][name] == {"shape": list(expected.shape), "sha256": digest}  # type: ignore[index]
+
+
+def test_a_stated_schema(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A bare body, and a message of an unknown id, are read with the schema that is stated, by name or as a file."""
+    packet = next(generate_packets(seed=1, num_objects=1, num_frames=1, survey="lsst")).payload
+    bare, unknown, schema = tmp_path / "bare", tmp_path / "unknown", tmp_path / "own.avsc"
+    bare.write_bytes(packet[5:])
+    unknown.write_bytes(b"\x00\x00\x00\x30\x39" + packet[5:])
+    schema.write_text(json.dumps(bundled_schema(1000)))
+    assert [line["reason"] for line in lines(capsys, bare, unknown)] == ["unknown_framing", "schema_unavailable"]
+    for stated in ("lsst.v10_0", str(schema)):
+        assert main(["decode", str(bare), str(unknown), "--json", "--schema", stated]) == 0
+        found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert [line["outcome"] for line in found] == ["stamp", "stamp"]
+    for wrong in ("lsst.v99_0", str(bare)):
+        assert main(["decode", str(bare), "--schema", wrong]) == 2
+
+
+@pytest.mark.data
+def test_surveys_that_are_only_decoded(sample_data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """ATLAS and DECam packets are lines with their identity and pixels, and are filtered as decode_only."""
+    found = lines(capsys, sample_data / "atlas", sample_data / "decam")
+    assert Counter(line["survey"] for line in found) == {"atlas": 12, "decam": 3}
+    assert {(line["outcome"], line["reason"]) for line in found} == {("filtered", "decode_only")}
+    assert {line["band"] for line in found} <= {"o", "c", "g", "r"}
+    for line in found:
+        cutouts = line["cutouts"]
+        assert isinstance(cutouts, dict)
+        assert (cutouts["template"] is None) is (line["survey"] == "atlas")
+        assert all(len(cutouts[name]["sha256"]) == 64 for name in ("science", "difference"))
