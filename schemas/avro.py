@@ -18,6 +18,8 @@ from schemas.varint import read_length, read_long
 CONTAINER_MAGIC: Final = b"Obj\x01"
 SYNC_SIZE: Final = 16
 MAX_METADATA: Final = 100
+NUM_CACHED_HEADERS: Final = 64
+HEADER_KEY_SIZE: Final = 64
 # of a deflated block; the largest sample archive has 40 MB in all
 MAX_BLOCK_BYTES: Final = 64 << 20
 _Inflate = Callable[[bytes], bytes]
@@ -46,20 +48,46 @@ def iter_container(payload: bytes, *, unread: frozenset[str] = NOTHING) -> Itera
     if payload[:4] != CONTAINER_MAGIC:
         detail = f"starts with {payload[:4].hex()}: no Avro object container and no Confluent wire format"
         raise PacketError(DeadLetterReason.UNKNOWN_FRAMING, Stage.FRAMING, detail)
-    try:
-        metadata, position = _read_metadata(payload, len(CONTAINER_MAGIC))
-        inflate = block_codec(metadata.get(b"avro.codec", b"null"))
-        schema = metadata[b"avro.schema"]
-    except (ValueError, KeyError) as error:
-        raise PacketError(DeadLetterReason.BAD_SCHEMA, Stage.AVRO, f"header: {_text(error)}") from error
-    reader = reader_of(schema, unread)
+    header = _header(payload, unread)
+    position = len(header.raw)
     sync = payload[position : position + SYNC_SIZE]
     position += SYNC_SIZE
     if position > len(payload):
         raise PacketError(DeadLetterReason.BAD_CONTAINER, Stage.AVRO, "cut short inside the header")
     while position < len(payload):
-        count, block, position = _read_block(payload, position, sync, inflate)
-        yield from _records(count, block, reader)
+        count, block, position = _read_block(payload, position, sync, header.inflate)
+        yield from _records(count, block, header.reader)
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """A container's header without its sync marker: its bytes, and what they say."""
+
+    raw: bytes
+    inflate: _Inflate
+    reader: RecordReader
+
+
+# by their first bytes: comparing a whole header with one that was read takes a tenth of reading it
+_headers: Final[dict[tuple[bytes, frozenset[str]], _Header]] = {}
+
+
+def _header(payload: bytes, unread: frozenset[str]) -> _Header:
+    key = (payload[:HEADER_KEY_SIZE], unread)
+    header = _headers.get(key)
+    if header is not None and payload.startswith(header.raw):
+        return header
+    try:
+        metadata, end = _read_metadata(payload, len(CONTAINER_MAGIC))
+        inflate = block_codec(metadata.get(b"avro.codec", b"null"))
+        schema = metadata[b"avro.schema"]
+    except (ValueError, KeyError) as error:
+        raise PacketError(DeadLetterReason.BAD_SCHEMA, Stage.AVRO, f"header: {_text(error)}") from error
+    header = _Header(payload[:end], inflate, reader_of(schema, unread))
+    if len(_headers) >= NUM_CACHED_HEADERS:
+        _headers.clear()
+    _headers[key] = header
+    return header
 
 
 def _read_metadata(payload: bytes, position: int) -> tuple[dict[bytes, bytes], int]:

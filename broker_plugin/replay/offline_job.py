@@ -58,7 +58,7 @@ def replay_offline(
 
 def _decoder(settings: Settings, stack: ExitStack) -> Decoder:
     """Decoding in a process of its own where there is a processor for it."""
-    make = partial(packet_decoder, settings.ingest)
+    make = partial(packet_decoder, settings.ingest, settings.input)
     if len(os.sched_getaffinity(0)) < 2:
         return LocalDecoder(make())
     return stack.enter_context(decoding_process(make))
