@@ -125,8 +125,12 @@ class TransactionalProducer(AckedProducer):
 
     def _failed(self, what: str, error: KafkaException) -> BrokerError:
         code = error.args[0].code()
-        why = "fenced: a newer process has this transactional id" if code in FENCED else str(error)
-        return BrokerError(f"{what}: {why}")
+        if code not in FENCED:
+            return BrokerError(f"{what}: {error}")
+        return BrokerError(
+            f"{what}: fenced: a newer process has this transactional id, or the transaction was open for longer than "
+            f"worker.delivery_timeout_s ({self._timeout_s:g} s)"
+        )
 
 
 def _places(topic: str, offsets: Mapping[int, int]) -> list[TopicPartition]:

@@ -1,6 +1,6 @@
-"""One role in a process that ends by SIGKILL as it passes a point: ``python -m tests.brokers.dying_role JSON``.
+"""One role in a process that a signal meets as it passes a point: ``python -m tests.brokers.dying_role JSON``.
 
-JSON: flags (``section.key=value``), role, point or null (never), and the number of the pass, from 1.
+JSON: flags (``section.key=value``), role, point or null (never), the number of the pass, from 1, and the signal.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def main(arguments: str) -> int:
         nonlocal passes
         passes += point == asked["point"]
         if point == asked["point"] and passes == asked["number"]:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.Signals[asked["signal"]])
 
     return run_role(load_settings(flags=asked["flags"]), asked["role"], passed=passed)
 

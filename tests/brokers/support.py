@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -52,9 +53,11 @@ class Run:
             yield process
 
     @contextmanager
-    def role(self, role: str, *, dies_at: Point | None = None, number: int = 1) -> Iterator[subprocess.Popen[bytes]]:
-        """One role, stopped by SIGTERM at the end; or dead by SIGKILL at its ``number``-th pass of a point."""
-        asked = {"flags": self.flags, "role": role, "point": dies_at, "number": number}
+    def role(
+        self, role: str, *, dies_at: Point | None = None, number: int = 1, by: signal.Signals = signal.SIGKILL
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """One role, stopped by SIGTERM at the end; ``by`` meets it at its ``number``-th pass of a point."""
+        asked = {"flags": self.flags, "role": role, "point": dies_at, "number": number, "signal": by.name}
         with python_process("-m", "tests.brokers.dying_role", json.dumps(asked), log=self.log, cwd=ROOT) as process:
             yield process
 
