@@ -140,7 +140,7 @@ class ClassifyRole:
         partition, group_position = start.partition, start.place.offset
         num = num_partitions(self._settings.internal, self._topic)
         identity = StoreIdentity(start.cluster_id, start.topic_id, self._topic, partition, num)
-        path = Path(self._settings.classify.state_dir) / f"{self._topic}-{partition}.sqlite"
+        path = store_path(self._settings, partition)
         num_aside = count_set_aside(path)
         store = StampStore(path, identity, rules=self._engine.view_rules, holder=self._instance)
         if count_set_aside(path) > num_aside:
@@ -241,6 +241,11 @@ class ClassifyRole:
             disagreed=len(result.shadow) - agreed,
             failed=result.num_unchallenged,
         )
+
+
+def store_path(settings: Settings, partition: int) -> Path:
+    """The store file of one partition of the stamp log."""
+    return Path(settings.classify.state_dir) / f"{settings.internal.stamp_log_topic}-{partition}.sqlite"
 
 
 def _log_message(message: Message) -> LogMessage:

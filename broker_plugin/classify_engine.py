@@ -8,7 +8,8 @@ What an offset becomes
     below ``restore_below``                          redelivered: applied, it triggers nothing
     holds no fact                                    unreadable
     content seen at a smaller offset                 duplicate
-    no bundle for its grid, a band outside it,
+    sent to be stored only (a backfill), no bundle
+    for its grid, a band outside it,
     or a withdrawal from an object without a frame
     that a bundle wants                              stored_only, with the reason
     any other                                        a trigger: classified, abstained, too_short or superseded
@@ -37,14 +38,13 @@ from broker_plugin.messages import (
     record_headers,
 )
 from broker_plugin.points import Passed, Point, unwatched
-from broker_plugin.scoring import score_in_halves
+from broker_plugin.scoring import classify_sequences
 from broker_plugin.settings import ClassifySettings
 from broker_plugin.store import StampStore
-from broker_plugin.triggers import LoadedBundle, Trigger, bundle_for, newest_only
-from model.scores import Scorer, Scores
-from schemas.classification import Status, build
+from broker_plugin.triggers import BACKFILL, LoadedBundle, Trigger, bundle_for, newest_only
+from model.scores import Scorer
+from schemas.classification import Classification, Status
 from schemas.errors import InferenceError, RecordError
-from schemas.sequence import StampSequence
 from schemas.view import ViewRule
 
 # Sequences in memory at once: 99 frames are 1 MB.
@@ -191,6 +191,8 @@ class ClassifyEngine:
                 outcome = ClassifyOutcome.UNREADABLE
             elif first_offset != message.offset:
                 outcome = ClassifyOutcome.DUPLICATE
+            elif message.is_stored_only:
+                outcome, reason = ClassifyOutcome.STORED_ONLY, BACKFILL
             else:
                 bundle, reason = bundle_for(fact, store.facts(fact.object_key), self._bundles)
                 if bundle is None:
@@ -241,41 +243,16 @@ class ClassifyEngine:
             )
             for trigger, bundle in zip(triggers, bundles, strict=True)
         ]
-        shortfalls = [b.eligibility.shortfall(sequence) for b, sequence in zip(bundles, sequences, strict=True)]
         self._spent(result, "assemble", started)
         started = self._clock()
-        scores: dict[int, Scores] = {}
-        for bundle in {id(bundle): bundle for bundle in bundles}.values():
-            places = [i for i, b in enumerate(bundles) if b is bundle and shortfalls[i] is None]
-            scores |= zip(places, score_in_halves(bundle.scorer, [sequences[i] for i in places]), strict=True)
+        classifications = classify_sequences(sequences, bundles, plugin_version=self._plugin_version)
         self._spent(result, "infer", started)
         return [
-            self._record(trigger, bundle, sequence, shortfall, scores.get(place))
-            for place, (trigger, bundle, sequence, shortfall) in enumerate(
-                zip(triggers, bundles, sequences, shortfalls, strict=True)
-            )
+            self._record(trigger, classification)
+            for trigger, classification in zip(triggers, classifications, strict=True)
         ]
 
-    def _record(
-        self,
-        trigger: Trigger,
-        bundle: LoadedBundle,
-        sequence: StampSequence,
-        shortfall: str | None,
-        scores: Scores | None,
-    ) -> OutputRecord:
-        reason = shortfall if scores is None else scores.abstain_reason
-        status = Status.CLASSIFIED if reason is None else Status.ABSTAINED
-        if scores is None:
-            status = Status.TOO_SHORT
-        classification = build(
-            sequence,
-            status=status,
-            reason=reason,
-            scores=scores,
-            bundle_id=bundle.scorer.bundle_id,
-            plugin_version=self._plugin_version,
-        )
+    def _record(self, trigger: Trigger, classification: Classification) -> OutputRecord:
         return OutputRecord(
             key=trigger.fact.object_key,
             value=classification.to_bytes(),
@@ -283,7 +260,7 @@ class ClassifyEngine:
             partition=trigger.message.partition,
             offset=trigger.message.offset,
             classification=classification,
-            publish=status is not Status.TOO_SHORT or self._settings.publish_too_short,
+            publish=classification.status is not Status.TOO_SHORT or self._settings.publish_too_short,
         )
 
     def _delete(self, store: StampStore, committed: int) -> None:

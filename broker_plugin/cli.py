@@ -24,6 +24,7 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "worker": ("worker", "run the broker worker: ingest and classify"),
     "demo": ("demo", "all of it on an embedded broker"),
     "replay": ("replay", "archived alerts through the same path, into files or a Kafka topic"),
+    "backfill": ("backfill", "fill the stamp log from an archive, or rescore what is stored"),
     "decode": ("decode", "what becomes of alert packets, one line each"),
     "ledger": ("ledger", "what became of every offset"),
     "check-config": ("check_config", "validate the settings and print them, without a network"),

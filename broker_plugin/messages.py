@@ -28,11 +28,15 @@ PASSED_ON: Final = (
     HEADER_INGEST_TIME,
     HEADER_PRODUCER_TIME,
 )
+# written by a backfill: the fact is stored and triggers nothing, whatever the value
+HEADER_STORED_ONLY: Final = "stored-only"
 # added by classify
 HEADER_TRIGGER_SOURCE_ID: Final = "trigger-source-id"
 HEADER_LOG_TOPIC: Final = "log-topic"
 HEADER_LOG_PARTITION: Final = "log-partition"
 HEADER_LOG_OFFSET: Final = "log-offset"
+# added by a rescoring: the view of an object as it stood, without a new trigger
+HEADER_RESCORED: Final = "rescored"
 
 
 class ClassifyOutcome(StrEnum):
@@ -69,6 +73,11 @@ class LogMessage:
     payload: bytes
     headers: Headers = ()
     timestamp_ms: int = -1
+
+    @property
+    def is_stored_only(self) -> bool:
+        """Whether its fact triggers nothing."""
+        return any(name == HEADER_STORED_ONLY for name, _ in self.headers)
 
 
 @dataclass(frozen=True, slots=True)

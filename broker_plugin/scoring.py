@@ -1,4 +1,4 @@
-"""Asking a scorer, and what happens when it fails: the batch is halved down to one sequence, then it is given up."""
+"""What bundles say of sequences. A scorer that fails gets the batch by halves, down to one sequence, then it ends."""
 
 from __future__ import annotations
 
@@ -7,11 +7,43 @@ from collections.abc import Sequence
 import numpy as np
 import structlog
 
+from broker_plugin.triggers import LoadedBundle
 from model.scores import Scorer, Scores
+from schemas.classification import Classification, Status, build
 from schemas.errors import InferenceError
 from schemas.sequence import StampSequence
 
 log = structlog.get_logger(__name__)
+
+
+def classify_sequences(
+    sequences: Sequence[StampSequence], bundles: Sequence[LoadedBundle], *, plugin_version: str
+) -> list[Classification]:
+    """What the bundle beside each sequence says of it, in order; those that are too short are not scored.
+
+    InferenceError when a bundle cannot score even one sequence.
+    """
+    shortfalls = [b.eligibility.shortfall(sequence) for b, sequence in zip(bundles, sequences, strict=True)]
+    scores: dict[int, Scores] = {}
+    for bundle in {id(bundle): bundle for bundle in bundles}.values():
+        places = [i for i, b in enumerate(bundles) if b is bundle and shortfalls[i] is None]
+        scores |= zip(places, score_in_halves(bundle.scorer, [sequences[i] for i in places]), strict=True)
+    found = []
+    for place, (sequence, bundle, shortfall) in enumerate(zip(sequences, bundles, shortfalls, strict=True)):
+        said = scores.get(place)
+        reason = shortfall if said is None else said.abstain_reason
+        scored = Status.CLASSIFIED if reason is None else Status.ABSTAINED
+        found.append(
+            build(
+                sequence,
+                status=Status.TOO_SHORT if said is None else scored,
+                reason=reason,
+                scores=said,
+                bundle_id=bundle.scorer.bundle_id,
+                plugin_version=plugin_version,
+            )
+        )
+    return found
 
 
 def score_in_halves(scorer: Scorer, sequences: Sequence[StampSequence]) -> list[Scores]:

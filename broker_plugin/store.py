@@ -22,7 +22,7 @@ from typing import Final
 import structlog
 
 from broker_plugin.facts import StoredFact
-from broker_plugin.retention import Bounds, bounds_of, deletable, may_follow
+from broker_plugin.retention import Bounds, bounds_of, deletable, may_follow, serves
 from broker_plugin.store_file import (
     UPSERT_OBJECT,
     FileLock,
@@ -210,6 +210,10 @@ class StampStore:
                 write_bounds(connection, wanted)
             self._bounds = wanted
         return self._may_delete
+
+    def serves(self, rules: Collection[ViewRule]) -> bool:
+        """Whether views under these rules are whole."""
+        return all(serves(self._bounds, rule) for rule in rules)
 
     def prune(self, *, committed: int, spare: int = SPARE_FRAMES) -> int:
         """Delete facts of this batch's objects that no view at or past position ``committed`` can need, however

@@ -15,6 +15,7 @@ from schemas.view import FactKey, ViewRule
 NO_BUNDLE: Final = "grid"
 OTHER_BAND: Final = "band"
 NO_FRAMES: Final = "no_frames"
+BACKFILL: Final = "backfill"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from schemas.errors import SettingsError
 
@@ -16,10 +17,10 @@ if TYPE_CHECKING:
 MJD_EPOCH: Final = datetime(1858, 11, 17, tzinfo=UTC)
 
 
-def add_archive_arguments(parser: argparse.ArgumentParser) -> None:
+def add_archive_arguments(parser: argparse.ArgumentParser, *, nargs: str = "+") -> None:
     """Paths, selection and order."""
     parser.add_argument(
-        "paths", nargs="+", type=Path, metavar="PATH", help="files, folders, tars, containers or Kafka dumps"
+        "paths", nargs=nargs, type=Path, metavar="PATH", help="files, folders, tars, containers or Kafka dumps"
     )
     group = parser.add_argument_group("selection (all that are given must hold)")
     group.add_argument("--from", dest="first", metavar="DATE", help="first date: MJD (TAI) or ISO 8601 (UTC)")
@@ -96,3 +97,19 @@ def _cone(text: str) -> Cone:
     if not (0 <= ra <= 360 and -90 <= dec <= 90 and 0 < radius <= 180):
         raise SettingsError(f"--cone {text!r}: RA 0 to 360, DEC -90 to 90, RADIUS 0 to 180 degrees")
     return Cone(ra, dec, radius)
+
+
+def print_summary(summary: dict[str, Any], *, as_json: bool) -> None:
+    """What became of the packets or objects, for people or as JSON."""
+    if as_json:
+        print(json.dumps(summary))  # noqa: T201
+        return
+    done = f"{summary['num_packets']} packets" if "num_packets" in summary else f"{summary['num_objects']} objects"
+    where = summary.get("topic") or f"{summary['folder']}, {summary['num_parts']} parts"
+    print(f"{done} -> {where}")  # noqa: T201
+    if summary.get("num_left_out"):
+        print(f"{summary['num_left_out']} packets were not selected")  # noqa: T201
+    for found in summary.get("damage", ()):
+        print(f"damage: {found['path']}: {found['detail']}")  # noqa: T201
+    for name, count in summary.get("counts", {}).items():
+        print(f"  {name:<32}{count:>10}")  # noqa: T201

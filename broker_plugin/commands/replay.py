@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from broker_plugin.commands.archive_arguments import add_archive_arguments, stream_options
+from broker_plugin.commands.archive_arguments import add_archive_arguments, print_summary, stream_options
 from broker_plugin.commands.common import add_settings_arguments, settings_from
 from schemas.errors import SettingsError
 
@@ -73,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
             summary = _offline(args, settings, asked, progress)
         else:
             summary = _into_kafka(args, settings, asked, progress, topic=topic, speed=speed)
-    _print(summary, as_json=args.json)
+    print_summary(summary, as_json=args.json)
     return 0
 
 
@@ -124,17 +123,3 @@ def _topic(args: argparse.Namespace, settings: Settings) -> str:
     if args.target == "kafka" and (len(topics) != 1 or topics[0].startswith("^")):
         raise SettingsError(f"--topic is needed: input.topics is {', '.join(topics)}")
     return topics[0]
-
-
-def _print(summary: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(summary))  # noqa: T201
-        return
-    where = summary.get("topic") or f"{summary['folder']}, {summary['num_parts']} parts"
-    print(f"{summary['num_packets']} packets -> {where}")  # noqa: T201
-    if summary["num_left_out"]:
-        print(f"{summary['num_left_out']} packets were not selected")  # noqa: T201
-    for found in summary.get("damage", ()):
-        print(f"damage: {found['path']}: {found['detail']}")  # noqa: T201
-    for name, count in summary.get("counts", {}).items():
-        print(f"  {name:<32}{count:>10}")  # noqa: T201

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Final, Protocol
 
+from broker_plugin.ingest import packet_decoder
 from broker_plugin.metrics import DEAD_LETTER, FILTERED, STAMPED
+from broker_plugin.settings import Settings
 from schemas.decode import PacketDecoder
 from schemas.errors import ConventionError, PacketError, SchemaUnavailable
 from schemas.observation import Observation, log_key
 from schemas.outcome import Filtered
 
 NO_SCHEMA: Final = "schema_unavailable"
+# settings of the ingest section that the observations depend on
+INGEST_KEYS: Final = frozenset({"programids", "min_reliability", "reject_moving", "sky", "keep_native"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +113,14 @@ def decoding_process(make_decoder: Callable[[], PacketDecoder]) -> Iterator[Proc
         process.join()
 
 
+def open_decoder(settings: Settings, stack: ExitStack) -> Decoder:
+    """Decoding as ingest does it, in a process of its own where there is a processor for it, until ``stack`` ends."""
+    make = partial(packet_decoder, settings.ingest, settings.input)
+    if len(os.sched_getaffinity(0)) < 2:
+        return LocalDecoder(make())
+    return stack.enter_context(decoding_process(make))
+
+
 @contextmanager
 def _mapped() -> Iterator[None]:
     try:
@@ -154,3 +168,8 @@ def _decode(decoder: PacketDecoder, payload: bytes) -> DecodedPacket:
         flux_err_njy=error_njy if math.isfinite(error_njy) else None,
     )
     return DecodedPacket(STAMPED, stamped=stamped)
+
+
+def outcome_name(role: str, outcome: str, reason: str | None) -> str:
+    """Under which an outcome is counted: ``role.outcome`` or ``role.outcome:reason``."""
+    return f"{role}.{outcome}" if reason is None else f"{role}.{outcome}:{reason}"

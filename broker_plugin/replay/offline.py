@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -21,13 +21,14 @@ from broker_plugin.evaluation.records import DeliveredRecord, Delivery
 from broker_plugin.evaluation.stamp_archive import StampLogValue
 from broker_plugin.messages import BatchResult, LogMessage
 from broker_plugin.metrics import DEAD_LETTER, STAMPED
+from broker_plugin.replay.batches import Batch, decoded_batches
 from broker_plugin.replay.checkpoint import CHECKPOINT_NAME, WORK_FOLDER, Checkpoint
-from broker_plugin.replay.decoding import DecodedPacket, Decoder, StampedPacket
+from broker_plugin.replay.decoding import DecodedPacket, Decoder, StampedPacket, outcome_name
 from broker_plugin.replay.parts import Part, remove_parts
-from broker_plugin.replay.stream import PacketStream, Timed
+from broker_plugin.replay.stream import PacketStream
 from broker_plugin.store import StampStore
 from broker_plugin.store_file import StoreIdentity
-from schemas.archive.packet import ArchivePacket, Damage
+from schemas.archive.packet import Damage
 from schemas.errors import RecordError, StoreError
 
 STORE_NAME: Final = "store.sqlite"
@@ -41,17 +42,6 @@ class OfflineOptions:
     suffix: str = ".avro"
     part_packets: int = 5000
     batch_packets: int = 256
-
-
-@dataclass(slots=True)
-class _Batch:
-    """Packets read together, the damage met while reading them, the Unix time of that, and what they became."""
-
-    packets: list[ArchivePacket]
-    damage: list[Damage]
-    is_last: bool
-    ingested: float
-    decoded: list[DecodedPacket] = field(default_factory=list)
 
 
 class OfflineReplay:
@@ -93,7 +83,15 @@ class OfflineReplay:
                 if number % options.batch_packets == 0:
                     moved(number)
             self._damage.clear()  # of the parts that are whole
-            batches = self._batches(stream)
+            batches = decoded_batches(
+                stream,
+                self._decoder,
+                self._damage,
+                first=checkpoint.num_packets,
+                batch_packets=options.batch_packets,
+                part_packets=options.part_packets,
+                now=self._now,
+            )
             while not checkpoint.done:
                 self._part(batches, store, moved)
                 checkpoint.num_left_out = packets.num_left_out
@@ -103,12 +101,12 @@ class OfflineReplay:
         identity = StoreIdentity("", self._checkpoint.job_id, "offline", PARTITION, 1)
         path = self._folder / WORK_FOLDER / STORE_NAME
         store = StampStore(path, identity, rules=self._engine.view_rules, holder="offline replay")
-        if store.position is None and self._checkpoint.counts[_name("ingest", STAMPED, None)]:
+        if store.position is None and self._checkpoint.counts[outcome_name("ingest", STAMPED, None)]:
             store.close()
             raise StoreError(f"{path} is gone or damaged: delete {self._folder} and replay anew")
         return store
 
-    def _part(self, batches: Iterator[_Batch], store: StampStore, moved: Callable[[int], None]) -> None:
+    def _part(self, batches: Iterator[Batch], store: StampStore, moved: Callable[[int], None]) -> None:
         """Write one part and move the checkpoint on, in memory."""
         checkpoint, options = self._checkpoint, self._options
         counts = checkpoint.counts.copy()
@@ -126,25 +124,6 @@ class OfflineReplay:
                     break
         checkpoint.num_packets, checkpoint.counts = end, counts
         checkpoint.num_parts += 1
-
-    def _batches(self, stream: Iterator[Timed]) -> Iterator[_Batch]:
-        """The stream in batches that end where parts do; one is decoded while the one before it is classified."""
-        options = self._options
-        place = self._checkpoint.num_packets
-        ahead: _Batch | None = None
-        while ahead is None or not ahead.is_last:
-            size = min(options.batch_packets, options.part_packets - place % options.part_packets)
-            packets = [packet for _, packet in islice(stream, size)]
-            damage, self._damage[:] = list(self._damage), []
-            place += len(packets)
-            if ahead is not None:
-                ahead.decoded = self._decoder.result()
-            self._decoder.submit([packet.payload for packet in packets])
-            if ahead is not None:
-                yield ahead
-            ahead = _Batch(packets, damage, is_last=len(packets) < size, ingested=self._now())
-        ahead.decoded = self._decoder.result()
-        yield ahead
 
     def _classify(
         self, decoded: Sequence[DecodedPacket], store: StampStore, *, first: int, committed: int
@@ -167,7 +146,7 @@ class OfflineReplay:
     def _write(
         self,
         part: Part,
-        batch: _Batch,
+        batch: Batch,
         result: BatchResult,
         *,
         first: int,
@@ -204,11 +183,7 @@ def _delivery(trigger: StampedPacket, offset: int, ingested: float, published: f
 def _outcomes(decoded: Sequence[DecodedPacket], result: BatchResult) -> Iterator[str]:
     """Names to count: ``ingest.outcome[:reason]`` of each packet, ``classify.outcome[:reason]`` of each stamp."""
     for packet in decoded:
-        yield _name("ingest", packet.outcome, packet.reason)
+        yield outcome_name("ingest", packet.outcome, packet.reason)
     for outcomes in result.outcomes.values():
         for outcome in outcomes:
-            yield _name("classify", outcome.outcome.value, outcome.reason)
-
-
-def _name(role: str, outcome: str, reason: str | None) -> str:
-    return f"{role}.{outcome}" if reason is None else f"{role}.{outcome}:{reason}"
+            yield outcome_name("classify", outcome.outcome.value, outcome.reason)

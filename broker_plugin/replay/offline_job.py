@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from broker_plugin.bundle_loading import bundle_loader, bundle_paths
 from broker_plugin.classify_engine import ClassifyEngine
-from broker_plugin.ingest import packet_decoder
 from broker_plugin.replay.checkpoint import CHECKPOINT_NAME, WORK_FOLDER, Checkpoint, open_checkpoint
-from broker_plugin.replay.decoding import Decoder, LocalDecoder, decoding_process
+from broker_plugin.replay.decoding import INGEST_KEYS, open_decoder
 from broker_plugin.replay.offline import OfflineOptions, OfflineReplay
 from broker_plugin.replay.parts import has_parts
 from broker_plugin.replay.progress import ReplayProgress, open_stream
@@ -50,18 +47,10 @@ def replay_offline(
     job = stream.job | _job(settings, engine, options)
     checkpoint = open_checkpoint(work / CHECKPOINT_NAME, job)
     with ExitStack() as stack:
-        decoder = _decoder(settings, stack)
+        decoder = open_decoder(settings, stack)
         replay = OfflineReplay(folder, engine, decoder, checkpoint, options, damage=damage)
         replay.run(stream, lambda num_packets: progress.show("replaying", num_packets, stream.share))
     return _summary(folder, checkpoint)
-
-
-def _decoder(settings: Settings, stack: ExitStack) -> Decoder:
-    """Decoding in a process of its own where there is a processor for it."""
-    make = partial(packet_decoder, settings.ingest, settings.input)
-    if len(os.sched_getaffinity(0)) < 2:
-        return LocalDecoder(make())
-    return stack.enter_context(decoding_process(make))
 
 
 def _job(settings: Settings, engine: ClassifyEngine, options: OfflineOptions) -> dict[str, Any]:
@@ -79,9 +68,7 @@ def _job(settings: Settings, engine: ClassifyEngine, options: OfflineOptions) ->
         "part_packets": options.part_packets,
         "bundles": engine.bundle_ids,
         "plugin_version": plugin_version(),
-        "ingest": settings.ingest.model_dump(
-            mode="json", include={"programids", "min_reliability", "reject_moving", "sky", "keep_native"}
-        ),
+        "ingest": settings.ingest.model_dump(mode="json", include=set(INGEST_KEYS)),
         "classify": views,
     }
 
