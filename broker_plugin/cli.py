@@ -30,6 +30,7 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "check-config": ("check_config", "validate the settings and print them, without a network"),
     "networks": ("networks", "list the networks, their sizes and what they cost"),
     "bundle": ("bundle", "list, inspect, verify or promote model bundles"),
+    "train": ("train", "make training sets and train bundles"),
     "simulate": ("simulate", "simulate a survey's alert packets and image sequences, with their truth"),
     "evaluate": ("evaluate", "compare classifications with a truth table, write JSON and an HTML report"),
     "show": ("show", "an object's sequence, light curve and probabilities, in the terminal and as PNG"),

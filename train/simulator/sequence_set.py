@@ -181,13 +181,21 @@ class SequenceSet:
         """A text column of ``objects``."""
         return [value.decode() for value in self.objects[column]]
 
+    def frames(self, index: int) -> NDArray[Any]:
+        """The rows of FRAME of one object, in time order."""
+        row = self.objects[index]
+        first = int(row["first_frame"])
+        return np.asarray(self._frames[first : first + int(row["num_frames"])])
+
     def sequence(self, index: int, start: int = 0, stop: int | None = None) -> StampSequence:
         """Frames ``start`` up to ``stop`` (default: all) of one object, as a trigger at frame stop - 1 sees them."""
+        return self.take(index, np.arange(*slice(start, stop).indices(int(self.objects[index]["num_frames"]))))
+
+    def take(self, index: int, chosen: NDArray[np.integer]) -> StampSequence:
+        """The ``chosen`` frames (0 the oldest, ascending) of one object."""
         row = self.objects[index]
-        count = int(row["num_frames"])
-        low, high, _ = slice(start, stop).indices(count)
-        place = slice(int(row["first_frame"]) + low, int(row["first_frame"]) + max(low, high))
-        frames = np.asarray(self._frames[place])
+        place = int(row["first_frame"]) + chosen.astype(np.int64)
+        frames = self._frames[place]
         shape = (len(frames), len(PLANES), *PIXELS)
         planes, valid = np.zeros(shape, np.float32), np.zeros(shape, np.bool_)
         for plane, pixels in self._pixels.items():

@@ -1,0 +1,109 @@
+"""``train``: training sets and bundles. The work is in the package train; here it meets settings and brokers."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from broker_plugin.commands.common import add_settings_arguments, settings_from
+from schemas.errors import SettingsError
+
+if TYPE_CHECKING:
+    from broker_plugin.settings import Settings
+    from schemas.archive.packet import Damage
+    from train.fact_set import Snapshot
+
+HELP: Final = "Make training sets from the stamp log, from archives or from the published stamp layout."
+EXAMPLE: Final = "convention-broker train export-log --config worker.toml --output snapshots/2027-01"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """One sub-verb each."""
+    verbs = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    export = verbs.add_parser("export-log", help="freeze the stamp log to a snapshot of sequences with a digest")
+    add_settings_arguments(export)
+    archive = verbs.add_parser("import-archive", help="archived alert packets to a snapshot of sequences")
+    archive.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files, folders, tars, Kafka dumps")
+    programs = "ZTF programs let through; may be repeated; default 1"
+    archive.add_argument("--programid", type=int, action="append", default=[], metavar="N", help=programs)
+    published = verbs.add_parser("import-published", help="the published SDSS stamp layout (.npz) to sequences")
+    published.add_argument("source", type=Path, metavar="DIR", help="a folder of one .npz an object")
+    mapping = "class mapping, CSV name,class; default: the names of TNS and SIMBAD"
+    published.add_argument("--mapping", type=Path, default=None, metavar="FILE", help=mapping)
+    for verb in (export, archive, published):
+        verb.add_argument("--output", type=Path, required=True, metavar="DIR", help="a folder that is new or empty")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the sub-verb."""
+    actions = {"export-log": _export_log, "import-archive": _import_archive, "import-published": _import_published}
+    return actions[args.action](args)
+
+
+def _export_log(args: argparse.Namespace) -> int:
+    _report(export_log(settings_from(args), args.output))
+    return 0
+
+
+def export_log(settings: Settings, output: Path) -> Snapshot:
+    """The stamp log from its beginning to its end as reached, as a snapshot."""
+    from train.fact_set import write_snapshot
+
+    topic = settings.internal.stamp_log_topic
+    made = {"source": "stamp log", "topic": topic, "bootstrap_servers": settings.internal.bootstrap_servers}
+    return write_snapshot(output, _log_values(settings, topic), made)
+
+
+def _log_values(settings: Settings, topic: str) -> Iterator[bytes]:
+    from broker_plugin.topic_reader import read_topic
+
+    for message in read_topic(settings.internal, topic):
+        yield message.value() or b""
+
+
+def _import_archive(args: argparse.Namespace) -> int:
+    from schemas.cuts import Cuts
+    from train.archive import archived_facts
+    from train.fact_set import write_snapshot
+
+    counts: Counter[str] = Counter()
+    cuts = Cuts(programids=frozenset(args.programid or [1]))
+    facts = archived_facts(args.paths, cuts=cuts, counts=counts, damage=_complain)
+    made = {"source": "archive", "paths": [str(path) for path in args.paths]}
+    _report(write_snapshot(args.output, facts, made))
+    _say(", ".join(f"{count} {what}" for what, count in sorted(counts.items())))
+    return 0
+
+
+def _import_published(args: argparse.Namespace) -> int:
+    from train.dataset import simulated
+    from train.label_table import read_mapping
+    from train.published_layout import import_published
+
+    if args.output.exists() and any(args.output.iterdir()):
+        raise SettingsError(f"--output {args.output}: is not an empty folder")
+    mapping = read_mapping(args.mapping)
+    sequences = import_published(args.source, args.output, mapping=mapping, progress=lambda count: None)
+    _say(f"{len(sequences)} objects in {args.output}")
+    for split, classes in simulated(sequences).counts().items():
+        _say(f"  {split:<12} " + "  ".join(f"{name} {count}" for name, count in classes.items()))
+    return 0
+
+
+def _complain(damage: Damage) -> None:
+    print(f"{damage.path}: {damage.detail}", file=sys.stderr)  # noqa: T201
+
+
+def _report(snapshot: Snapshot) -> None:
+    from train.simulator.sequence_set import SequenceSet
+
+    for folder, digest in snapshot.sets.items():
+        _say(f"{folder}: {len(SequenceSet(folder))} objects, sha256 {digest}")
+
+
+def _say(text: str) -> None:
+    print(text)  # noqa: T201

@@ -1,0 +1,213 @@
+"""Data sets: simulated sets, archives and the stamp log with a label table, the published layout."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.scores import CLASSES
+from schemas.bands import BAND_IDS
+from schemas.cuts import Cuts
+from schemas.errors import SettingsError
+from schemas.observation import Observation, Withdrawal, content_digest
+from schemas.sequence import StampSequence, build_sequence
+from schemas.view import FactKey, ViewRule, select_view
+from train.archive import archived_facts
+from train.dataset import DataSet, joined, set_digest, simulated
+from train.fact_set import open_snapshot, write_snapshot
+from train.label_table import read_labels, read_mapping
+from train.labelled import labelled
+from train.published_layout import import_published
+from train.simulator.sequence_set import SequenceSet
+from train.splits import CALIBRATION, FOLDS, TEST
+from train.triggers import random_length
+
+GRID = "sdss-0.396-32"
+RULE = ViewRule(max_frames=20, max_days=60.0, band_ids=frozenset({2, 3, 4}), grid_id=GRID)
+
+
+def facts_of(folder: Path) -> list[bytes]:
+    counts: Counter[str] = Counter()
+    facts = list(archived_facts([folder / "packets.kcat"], cuts=Cuts(), counts=counts, damage=pytest.fail))
+    assert counts == {"stamped": len(facts)}
+    return facts
+
+
+def equal(first: StampSequence, second: StampSequence) -> bool:
+    names = ("mjd_L", "band_L", "planes_LPHW", "valid_LPHW", "noise_LP", "night_L")
+    same = all(np.array_equal(getattr(first, name), getattr(second, name)) for name in names)
+    return same and (first.source_ids, first.digests) == (second.source_ids, second.digests)
+
+
+def test_a_sample_is_the_view_that_the_worker_has_at_that_trigger(small_set: Path) -> None:
+    """The prefix of n admitted frames equals the sequence that the view makes of the decoded packets up to there:
+    the bundle's bands only, at most N frames, none older than D days."""
+    data = simulated(SequenceSet(small_set / "sequences"))
+    observations: dict[str, list[Observation]] = {}
+    for payload in facts_of(small_set):
+        observation = Observation.from_bytes(payload)
+        observations.setdefault(observation.object_id, []).append(observation)
+    for row in range(4):
+        own = observations[data.object_id(row)]
+        digests = [content_digest(observation.to_bytes()) for observation in own]
+        keys = [
+            FactKey(o.source_id, digest, offset, o.mjd, o.band_id, o.grid_id, o.num_valid)
+            for offset, (o, digest) in enumerate(zip(own, digests, strict=True))
+        ]
+        admitted = [offset for offset, key in enumerate(keys) if RULE.admits(key)]
+        for num_frames in (1, 5, len(admitted)):
+            chosen = select_view(keys, RULE, at_offset=admitted[num_frames - 1])
+            frames = [own[key.first_offset] for key in chosen]
+            expected = build_sequence(
+                "ugriz", data.object_id(row), GRID, frames, [key.digest for key in chosen], view_digest=""
+            )
+            assert equal(data.prefix(row, RULE, num_frames), expected)
+
+
+def test_every_object_is_in_one_split_and_folds_do_not_touch_the_held_out_ones(small_set: Path) -> None:
+    """The training and validation rows of a fold, calibration and test are disjoint, cover what has a class, and the
+    same positions in two sets that disagree on the split are in none."""
+    data = simulated(SequenceSet(small_set / "sequences"))
+    for number in range(len(FOLDS)):
+        train, validation = data.fold(number)
+        parts = [train, validation, data.calibration, data.test]
+        together = np.concatenate(parts)
+        assert len(set(together.tolist())) == len(together) == 12
+        groups = [set(data.rows["group"][part].tolist()) for part in parts]
+        assert sum(map(len, groups)) == len(set().union(*groups))
+    assert len(data.novel) == 3
+    moved = data.rows.copy()
+    moved["split"] = np.where(moved["split"] == TEST, "fold0", TEST)
+    assert not np.isin(joined([data, DataSet(data.sources, moved)]).rows["split"], (*FOLDS, CALIBRATION, TEST)).any()
+
+
+def test_lengths_are_log_uniform_and_within_bounds() -> None:
+    """A random length is between the eligibility minimum and all frames, its logarithm uniform to a few percent; an
+    object shorter than the minimum gives all it has."""
+    random = np.random.default_rng(0)
+    lengths = np.array([random_length(96, 3, random) for _ in range(4000)])
+    assert (lengths.min(), lengths.max()) == (3, 96)
+    assert np.mean(lengths <= 17) == pytest.approx(np.log(18 / 3) / np.log(97 / 3), abs=0.03)
+    assert random_length(2, 3, random) == 2
+
+
+def test_a_snapshot_holds_what_the_view_would_see_whatever_the_order(small_set: Path, tmp_path: Path) -> None:
+    """Facts shuffled and repeated give the simulator's own sequences, without the withdrawn frame; the same facts in
+    another order give the same digest; a changed file is found."""
+    facts = facts_of(small_set)
+    random = np.random.default_rng(1)
+    first = Observation.from_bytes(facts[0])
+    withdrawal = Withdrawal("ugriz", first.object_id, first.source_id, first.mjd, first.band, first.mjd + 9.0)
+    shuffled = [facts[index] for index in random.permutation(len(facts))]
+    snapshot = write_snapshot(tmp_path / "log", [withdrawal.to_bytes(), *shuffled, *shuffled[:50]], {"topic": "t"})
+    again = write_snapshot(tmp_path / "again", [*facts, withdrawal.to_bytes()], {"topic": "t"})
+    assert snapshot.num_facts == len(facts) + 1
+    (folder,) = snapshot.sets
+    assert list(snapshot.sets.values()) == list(again.sets.values())
+    read, made = SequenceSet(folder), SequenceSet(small_set / "sequences")
+    assert not (tmp_path / "log" / "scratch.sqlite").exists()
+    places = {name: index for index, name in enumerate(read.text("object_id"))}
+    for index, name in enumerate(made.text("object_id")):
+        expected = made.sequence(index, 1 if name == first.object_id else 0)
+        assert equal(read.sequence(places[name]), expected)
+    assert open_snapshot(tmp_path / "log").sets == snapshot.sets
+    with (folder / "frames.rec").open("r+b") as file:
+        file.seek(40)
+        file.write(b"\xff")
+    with pytest.raises(SettingsError, match="digest differs"):
+        open_snapshot(tmp_path / "log")
+
+
+def write_table(path: Path, rows: list[dict[str, str]]) -> Path:
+    with path.open("w", newline="") as file:
+        table = csv.DictWriter(file, ["object_id", "ra", "dec", "class", "confirmed", "label_date", "weight"])
+        table.writeheader()
+        table.writerows(rows)
+    return path
+
+
+def test_labels_join_by_id_and_by_position(small_set: Path, tmp_path: Path) -> None:
+    """Names of TNS and SIMBAD become classes; ``ignore`` rows say nothing, ``unknown`` ones are kept as novel; a
+    label without a sequence and a sequence without a label are counted; the split is the sky's."""
+    sequences = SequenceSet(small_set / "sequences")
+    names = sequences.text("object_id")
+    place = sequences.objects[1]
+    near = {"ra": f"{place['ra'] + 1.0 / 3600:.7f}", "dec": f"{place['dec']:.7f}"}
+    rows = [
+        {"object_id": names[0], "class": "SN Ia-91bg-like", "confirmed": "true", "label_date": "2007-01-02"},
+        {"class": "RRLyrae", "weight": "0.5", **near},
+        {"object_id": names[2], "class": "TDE"},
+        {"object_id": names[3], "class": "Galaxy"},
+        {"object_id": "nobody", "class": "QSO"},
+        {"object_id": names[0], "class": "SN Ia", "label_date": "54100"},
+    ]
+    table = read_labels(write_table(tmp_path / "labels.csv", rows))
+    assert (len(table.labels), table.num_ignored, table.num_repeated) == (4, 1, 1)
+    join = labelled(sequences, table)
+    assert (join.num_labels_without_sequence, join.num_sequences_without_label) == (1, len(names) - 3)
+    found = {join.data.object_id(row): join.data.rows[row] for row in range(len(join.data))}
+    assert CLASSES[found[names[0]]["label"]] == "SNIa"
+    assert found[names[0]]["label_mjd"] == 54100.0
+    assert found[names[0]]["confirmed"]
+    assert CLASSES[found[names[1]]["label"]] == "Variable"
+    assert found[names[1]]["weight"] == 0.5
+    assert [join.data.object_id(int(row)) for row in join.data.novel] == [names[2]]
+
+
+@pytest.mark.parametrize(
+    ("second", "fault"),
+    [
+        ({"object_id": "a", "class": "QSO"}, r"(?s)disagree:.*row 2.*class=SN Ia.*row 3.*class=QSO"),
+        ({"object_id": "", "ra": "10.0001", "dec": "5", "class": "QSO"}, r"(?s)disagree:.*row 2.*row 3"),
+        ({"object_id": "b", "class": "Blurb"}, r"'Blurb' .*row 3.*mapping"),
+        ({"object_id": "b", "class": "QSO", "weight": "-1"}, "weight -1.0 is not positive"),
+        ({"object_id": "b", "class": "QSO", "confirmed": "perhaps"}, "expected true or false"),
+        ({"object_id": "b", "class": "QSO", "label_date": "soon"}, "neither an MJD"),
+        ({"object_id": "", "class": "QSO"}, "neither object_id nor ra and dec"),
+    ],
+)
+def test_label_faults_name_the_rows(tmp_path: Path, second: dict[str, str], fault: str) -> None:
+    """A conflict shows both rows; any other fault its row and what was expected."""
+    first = {"object_id": "a", "ra": "10", "dec": "5", "class": "SN Ia"}
+    with pytest.raises(SettingsError, match=fault):
+        read_labels(write_table(tmp_path / "labels.csv", [first, second]))
+
+
+def test_the_default_mapping_is_whole_and_a_bad_one_is_refused(tmp_path: Path) -> None:
+    """Every class can be reached through the default mapping, which knows itself; an unknown meaning is an error."""
+    mapping = read_mapping()
+    assert set(CLASSES) <= set(mapping.values())
+    assert all(mapping[name] == name for name in CLASSES)
+    (tmp_path / "mapping.csv").write_text("name,class\nNova,Supernova\n")
+    with pytest.raises(SettingsError, match=r"line 2: expected name,class"):
+        read_mapping(tmp_path / "mapping.csv")
+
+
+def test_the_published_layout_becomes_sequences(tmp_path: Path) -> None:
+    """Images in nanomaggies, filters and dates of an .npz become calibrated frames in time order, classes by the
+    mapping; a malformed file is named."""
+    source = tmp_path / "stamps"
+    source.mkdir()
+    images = np.random.default_rng(2).normal(0.0, 0.05, (5, 32, 32)).astype(np.float32)
+    images[:, 15:17, 15:17] += 0.4
+    images[2, :3] = np.nan
+    facts = {"filter": np.array([2, 0, 1, 3, 4]), "mjd": np.array([53700.2, 53699.2, 53701.2, 53702.2, 53703.2])}
+    np.savez(source / "SN1032.npz", images=images, label="SN Ia", ra=40.0, dec=0.3, confirmed=True, **facts)
+    np.savez(source / "SN7.npz", images=images, label="Galaxy", **facts)
+    sequences = import_published(source, tmp_path / "set", progress=lambda count: None)
+    data = simulated(sequences)
+    assert len(data) == 1
+    sequence = sequences.sequence(0)
+    assert sequence.band_L.tolist() == [BAND_IDS[band] for band in "urgiz"]
+    assert sequence.mjd_L[0] == pytest.approx(53699.2 + 32 / 86400, abs=1e-9)
+    assert sequence.planes_LPHW[1, 0, 16, 16] == pytest.approx(3631.0 * images[0, 16, 16], rel=0.05)
+    assert not sequence.valid_LPHW[2, 0, :3].any()
+    assert (CLASSES[data.rows["label"][0]], bool(data.rows["confirmed"][0])) == ("SNIa", True)
+    assert len(set_digest(tmp_path / "set")) == 64
+    np.savez(source / "SN9.npz", images=images[:, :30], label="SN Ia", **facts)
+    with pytest.raises(SettingsError, match=r"SN9.npz: images are \(5, 30, 32\)"):
+        import_published(source, tmp_path / "other", progress=lambda count: None)

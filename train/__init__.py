@@ -1,0 +1,1 @@
+"""Training, retraining and the comparison of networks; and the survey simulator that they run on."""

@@ -1,0 +1,164 @@
+"""Facts of the stamp log, or of an archive, as memory-mapped sequences: the training archive without its labels.
+
+Facts may come in any order, any number of times; they are gathered by object in a scratch database beside the
+output, so that memory stays bounded, and an object's frames are the current ones by the view's own rule (best
+reading a source, withdrawn ones left out). One set of sequences a survey and grid is written, in
+``<survey>-<grid>/``, and an index, ``snapshot.json``, with the digest of each set, which a bundle trained on it
+names.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from schemas.errors import SettingsError
+from schemas.observation import Observation, Withdrawal, content_digest, read_fact
+from schemas.view import FactKey, current_facts
+from train.dataset import set_digest
+from train.simulator.sequence_set import FRAME, OBJECT, SequenceSet, SequenceWriter, pack
+
+INDEX_FILE: Final = "snapshot.json"
+FORMAT: Final = "convention-snapshot-1"
+_COMMIT_EVERY: Final = 2000
+_TABLE: Final = (
+    "CREATE TABLE facts(survey TEXT, grid TEXT, object TEXT, source TEXT, digest BLOB, first INTEGER, mjd REAL, "
+    "band INTEGER, num_valid INTEGER, difference INTEGER, payload BLOB, PRIMARY KEY(survey, object, source, digest))"
+)
+_WITHDRAWN: Final = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """sets: folder and digest of each set of sequences; num_facts: distinct ones gathered."""
+
+    folder: Path
+    sets: Mapping[Path, str]
+    num_facts: int
+
+
+def write_snapshot(folder: Path, payloads: Iterable[bytes], made: Mapping[str, Any]) -> Snapshot:
+    """Gather stamp-log values and write their sequences; ``made`` says where they are from.
+
+    SettingsError when the folder is not empty or no object remains; RecordError for a value that is no fact.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise SettingsError(f"{folder}: is not an empty folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    scratch = folder / "scratch.sqlite"
+    with closing(sqlite3.connect(scratch)) as database:
+        database.execute("PRAGMA journal_mode=OFF")
+        database.execute("PRAGMA synchronous=OFF")
+        database.execute(_TABLE)
+        num_facts = _gather(database, payloads)
+        places = database.execute("SELECT DISTINCT survey, grid FROM facts WHERE grid != '' ORDER BY 1, 2").fetchall()
+        sets = {folder / f"{survey}-{grid}": _write(database, folder, survey, grid, made) for survey, grid in places}
+    scratch.unlink()
+    if not sets:
+        raise SettingsError(f"{folder}: not a single observation was read")
+    index = {
+        "format": FORMAT,
+        "made": dict(made),
+        "num_facts": num_facts,
+        "sets": {path.name: digest for path, digest in sets.items()},
+    }
+    (folder / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    return Snapshot(folder, sets, num_facts)
+
+
+def open_snapshot(folder: Path) -> Snapshot:
+    """A snapshot whose sets are what its index says; SettingsError when one was changed or is missing."""
+    try:
+        index = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))
+        stated: dict[str, str] = index["sets"]
+        num_facts = int(index["num_facts"])
+    except (OSError, json.JSONDecodeError, KeyError) as error:
+        raise SettingsError(f"{folder} holds no snapshot ({INDEX_FILE}): {error}") from error
+    sets = {}
+    for name, digest in stated.items():
+        SequenceSet(folder / name)
+        if set_digest(folder / name) != digest:
+            raise SettingsError(f"{folder / name} is not what {INDEX_FILE} says: its digest differs")
+        sets[folder / name] = digest
+    return Snapshot(folder, sets, num_facts)
+
+
+def _gather(database: sqlite3.Connection, payloads: Iterable[bytes]) -> int:
+    statement = f"INSERT OR IGNORE INTO facts VALUES ({', '.join('?' * 11)})"
+    for number, payload in enumerate(payloads):
+        database.execute(statement, (*_columns(number, read_fact(payload), payload), payload))
+        if number % _COMMIT_EVERY == 0:
+            database.commit()
+    database.commit()
+    (num_facts,) = database.execute("SELECT count(*) FROM facts").fetchone()
+    return int(num_facts)
+
+
+def _columns(number: int, fact: Observation | Withdrawal, payload: bytes) -> tuple[Any, ...]:
+    for text, limit in (
+        (fact.object_id, OBJECT["object_id"].itemsize),
+        (fact.source_id, FRAME["source_id"].itemsize),
+    ):
+        if len(text.encode()) > limit:
+            raise SettingsError(f"id {text!r} has more than {limit} bytes")
+    return (
+        fact.survey,
+        "" if isinstance(fact, Withdrawal) else fact.grid_id,
+        fact.object_id,
+        fact.source_id,
+        content_digest(payload),
+        number,
+        fact.mjd,
+        fact.band_id,
+        _WITHDRAWN if isinstance(fact, Withdrawal) else fact.num_valid,
+        int(isinstance(fact, Observation) and fact.difference.num_valid > 0),
+    )
+
+
+def _write(database: sqlite3.Connection, folder: Path, survey: str, grid: str, made: Mapping[str, Any]) -> str:
+    (has_difference,) = database.execute(
+        "SELECT max(difference) FROM facts WHERE survey = ? AND grid = ?", (survey, grid)
+    ).fetchone()
+    planes = ("science", "difference") if has_difference else ("science",)
+    target = folder / f"{survey}-{grid}"
+    with SequenceWriter(target, survey=survey, grid_id=grid, planes=planes) as writer:
+        for object_id, observations in _objects(database, survey, grid):
+            newest = observations[-1]
+            truth = {"object_id": object_id, "ra": newest.ra, "dec": newest.dec, "kind": "observed"}
+            unknown = dict.fromkeys(("redshift", "peak_r", "host_r", "separation_arcsec"), np.nan)
+            writer.add(truth | unknown, pack(observations, planes))
+        writer.finish(made)
+    return set_digest(target)
+
+
+def _objects(database: sqlite3.Connection, survey: str, grid: str) -> Iterator[tuple[str, list[Observation]]]:
+    """Each object with its current observations in time order; an object all withdrawn is left out."""
+    rows = database.execute(
+        "SELECT object, source, digest, first, mjd, band, num_valid FROM facts "
+        "WHERE survey = ? AND grid IN (?, '') ORDER BY object, first",
+        (survey, grid),
+    )
+    for object_id, own in groupby(rows, key=lambda row: row[0]):
+        facts = [
+            FactKey(source, digest, first, mjd, band, grid, num_valid)
+            for _, source, digest, first, mjd, band, num_valid in own
+        ]
+        observations = [_observation(database, survey, object_id, fact) for fact in current_facts(facts)]
+        if observations:
+            yield object_id, observations
+
+
+def _observation(database: sqlite3.Connection, survey: str, object_id: str, fact: FactKey) -> Observation:
+    (payload,) = database.execute(
+        "SELECT payload FROM facts WHERE survey = ? AND object = ? AND source = ? AND digest = ?",
+        (survey, object_id, fact.source_id, fact.digest),
+    ).fetchone()
+    return Observation.from_bytes(payload)

@@ -1,0 +1,204 @@
+"""Label tables: who an object is, as its source writes it, brought to the networks' classes by a mapping file.
+
+A table is CSV or Parquet with a column ``class`` and either ``object_id`` or ``ra`` and ``dec`` (degrees, ICRS);
+``confirmed`` (true, false), ``label_date`` (MJD or ISO 8601) and ``weight`` may follow. A mapping is a CSV
+``name,class`` whose class is one of the networks', ``ignore`` (the row says nothing) or ``unknown`` (an object of
+none of the classes: never trained, kept for the novelty score). The default mapping knows the types of TNS and
+SIMBAD.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from model.scores import CLASSES
+from schemas.errors import SettingsError
+from train.dataset import OUTSIDE
+from train.splits import object_groups
+
+IGNORE: Final = "ignore"
+UNKNOWN: Final = "unknown"
+MEANINGS: Final = (*CLASSES, IGNORE, UNKNOWN)
+COLUMNS: Final = ("object_id", "ra", "dec", "class", "confirmed", "label_date", "weight")
+SHOWN: Final = 5
+_TRUE: Final = frozenset({"true", "1", "yes", "t", "y"})
+_FALSE: Final = frozenset({"false", "0", "no", "f", "n", ""})
+_MJD_EPOCH: Final = datetime(1858, 11, 17, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One row. object_id: "" when the row gives a position only; ra, dec: deg, NaN not given; label: index of
+    CLASSES or OUTSIDE; label_mjd: NaN not given; where: file, line and the cells, for messages."""
+
+    object_id: str
+    ra: float
+    dec: float
+    label: int
+    confirmed: bool
+    label_mjd: float
+    weight: float
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class LabelTable:
+    """labels: one an object; num_ignored: rows that say nothing; num_repeated: rows that repeat another."""
+
+    path: Path
+    labels: tuple[Label, ...]
+    num_ignored: int
+    num_repeated: int
+
+
+def read_mapping(path: Path | None = None) -> dict[str, str]:
+    """Name as written -> meaning; the default mapping without a path. SettingsError names the line at fault."""
+    source = files("train").joinpath("tables/class_names.csv") if path is None else path
+    try:
+        rows = list(csv.DictReader(source.read_text(encoding="utf-8").splitlines()))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: mapping cannot be read: {error}") from error
+    mapping: dict[str, str] = {}
+    for line, row in enumerate(rows, start=2):
+        name, meaning = row.get("name"), row.get("class")
+        if not name or meaning not in MEANINGS:
+            raise SettingsError(f"{path}: line {line}: expected name,class with class one of {', '.join(MEANINGS)}")
+        if mapping.setdefault(name, meaning) != meaning:
+            raise SettingsError(f"{path}: line {line}: {name} is {mapping[name]} above and {meaning} here")
+    return mapping
+
+
+def read_labels(path: Path, mapping: Mapping[str, str] | None = None) -> LabelTable:
+    """Read a table; SettingsError names the rows at fault.
+
+    Two rows of one object (same id, or positions within 2") that disagree are an error that shows both; rows that
+    agree are one, confirmed if either is, with the earlier date.
+    """
+    mapping = read_mapping() if mapping is None else mapping
+    rows: list[Label] = []
+    num_ignored = 0
+    unmapped: dict[str, str] = {}
+    for where, row in _rows(path):
+        name = _text(row, "class")
+        if not name:
+            raise SettingsError(f"{where}: no class")
+        if name not in mapping:
+            unmapped.setdefault(name, where)
+        elif mapping[name] == IGNORE:
+            num_ignored += 1
+        else:
+            rows.append(_label(where, row, mapping[name]))
+    if unmapped:
+        listed = "; ".join(f"{name!r} ({where})" for name, where in list(unmapped.items())[:SHOWN])
+        raise SettingsError(
+            f"{len(unmapped)} class names are not in the mapping: {listed}; add them to a mapping file"
+        )
+    labels = _merged(rows)
+    return LabelTable(path, tuple(labels), num_ignored, len(rows) - len(labels))
+
+
+def _label(where: str, row: Mapping[str, Any], meaning: str) -> Label:
+    ra, dec = _number(where, row, "ra", np.nan), _number(where, row, "dec", np.nan)
+    object_id = _text(row, "object_id")
+    if not object_id and not (np.isfinite(ra) and np.isfinite(dec)):
+        raise SettingsError(f"{where}: neither object_id nor ra and dec")
+    if np.isfinite(ra) != np.isfinite(dec) or (np.isfinite(dec) and not -90 <= dec <= 90):
+        raise SettingsError(f"{where}: ra {ra}, dec {dec} is no position")
+    confirmed = _text(row, "confirmed").lower()
+    if confirmed not in _TRUE | _FALSE:
+        raise SettingsError(f"{where}: confirmed is {confirmed!r}, expected true or false")
+    weight = _number(where, row, "weight", 1.0)
+    if not (np.isfinite(weight) and weight > 0):
+        raise SettingsError(f"{where}: weight {weight} is not positive")
+    label = CLASSES.index(meaning) if meaning in CLASSES else OUTSIDE
+    return Label(object_id, ra, dec, label, confirmed in _TRUE, _date(where, row), weight, where)
+
+
+def _merged(rows: list[Label]) -> list[Label]:
+    """One label an object, in the order of first mention."""
+    groups = object_groups(np.array([row.ra for row in rows]), np.array([row.dec for row in rows]))
+    merged: dict[int, Label] = {}
+    by_id: dict[str, int] = {}
+    for row, group in zip(rows, groups.tolist(), strict=True):
+        place = by_id.get(row.object_id, group) if row.object_id else group
+        if row.object_id:
+            by_id.setdefault(row.object_id, place)
+        known = merged.setdefault(place, row)
+        if known.label != row.label:
+            raise SettingsError(f"two rows of one object disagree:\n  {known.where}\n  {row.where}")
+        merged[place] = _both(known, row)
+    return list(merged.values())
+
+
+def _both(first: Label, second: Label) -> Label:
+    object_id = first.object_id or second.object_id
+    place = first if np.isfinite(first.ra) else second
+    date = float(np.fmin(first.label_mjd, second.label_mjd))
+    return Label(object_id, place.ra, place.dec, first.label, first.confirmed or second.confirmed, date,
+                 max(first.weight, second.weight), first.where)  # fmt: skip
+
+
+def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Rows with where they stand, for messages."""
+    if not path.is_file():
+        raise SettingsError(f"{path}: no such label table")
+    if path.suffix == ".parquet":
+        import pyarrow.parquet
+
+        try:
+            table = pyarrow.parquet.read_table(path)
+        except (ValueError, OSError) as error:
+            raise SettingsError(f"{path}: not a Parquet file: {error}") from error
+        columns, rows, first = list(table.column_names), table.to_pylist(), 1
+    else:
+        try:
+            reader = csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines())
+            columns, rows, first = list(reader.fieldnames or ()), list(reader), 2
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise SettingsError(f"{path}: not a CSV file in UTF-8: {error}") from error
+    if "class" not in columns or not ("object_id" in columns or {"ra", "dec"} <= set(columns)):
+        raise SettingsError(
+            f"{path}: columns are {', '.join(columns) or 'none'}; needed: class, and object_id or ra and dec"
+        )
+    for number, row in enumerate(rows, start=first):
+        cells = ", ".join(f"{name}={row[name]}" for name in COLUMNS if row.get(name) not in (None, ""))
+        yield f"{path} row {number}: {cells}", row
+
+
+def _text(row: Mapping[str, Any], column: str) -> str:
+    value = row.get(column)
+    return "" if value is None else str(value).strip()
+
+
+def _number(where: str, row: Mapping[str, Any], column: str, default: float) -> float:
+    text = _text(row, column)
+    try:
+        return float(text) if text else default
+    except ValueError:
+        raise SettingsError(f"{where}: {column} {text!r} is no number") from None
+
+
+def _date(where: str, row: Mapping[str, Any]) -> float:
+    value = row.get("label_date")
+    if isinstance(value, datetime):
+        moment = value
+    else:
+        text = _text(row, "label_date")
+        try:
+            return float(text) if text else np.nan
+        except ValueError:
+            pass
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            raise SettingsError(f"{where}: label_date {text!r} is neither an MJD nor ISO 8601") from None
+    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return (moment - _MJD_EPOCH).total_seconds() / 86400.0
