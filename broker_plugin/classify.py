@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, Message, TopicPartition
 
 from broker_plugin.classify_engine import ClassifyEngine
 from broker_plugin.classify_metrics import ClassifyMetrics
+from broker_plugin.dead_letters import DeadLetterWriter
 from broker_plugin.delivery import Delivery
 from broker_plugin.kafka import messages_of, num_partitions
 from broker_plugin.ledger import LedgerWriter
@@ -30,7 +31,7 @@ from broker_plugin.settings import Settings
 from broker_plugin.starting import Start, find_starts
 from broker_plugin.store import StampStore
 from broker_plugin.store_file import StoreIdentity, count_set_aside
-from schemas.errors import DeadLetterReason
+from broker_plugin.version import plugin_version
 
 log = structlog.get_logger(__name__)
 
@@ -66,6 +67,9 @@ class ClassifyRole:
         )
         self.partitions = Partitions(settings.internal, consumer, self._ledger, metrics)
         self._restores = Restores(metrics)
+        self._letters = DeadLetterWriter(
+            delivery.internal, settings.internal, metrics, plugin_version=plugin_version()
+        )
 
     def subscribe(self, on_change: Callable[[bool], None]) -> None:
         """Join the group; ``on_change`` hears whether partitions are assigned."""
@@ -170,8 +174,12 @@ class ClassifyRole:
         for record in result.shadow:
             if record.publish:
                 send(shadow_topic, key=record.key, value=self._form.value(record), headers=record.headers)
+        for unreadable in result.unreadable:
+            self._letters.record(unreadable)
         self._passed(Point.PRODUCED)
         self._delivery.output.flush()
+        if result.unreadable:
+            self._delivery.internal.flush()
         self._passed(Point.ACKNOWLEDGED)
         for partition, outcomes in result.outcomes.items():
             fresh = [(o.offset, o.outcome.value, o.reason) for o in outcomes]
@@ -221,14 +229,6 @@ class ClassifyRole:
                 self._metrics.store_size(
                     partition, num_objects=counts["objects"], num_facts=counts["facts"], size_bytes=counts["bytes"]
                 )
-        for unreadable in result.unreadable:
-            log.error(
-                "unreadable stamp-log record",
-                reason=DeadLetterReason.BAD_AVRO.value,
-                partition=unreadable.message.partition,
-                offset=unreadable.message.offset,
-                error=str(unreadable.error),
-            )
 
     def _count_challenge(self, result: BatchResult) -> None:
         if not result.shadow and not result.num_unchallenged:

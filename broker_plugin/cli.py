@@ -27,6 +27,7 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "backfill": ("backfill", "fill the stamp log from an archive, or rescore what is stored"),
     "decode": ("decode", "what becomes of alert packets, one line each"),
     "ledger": ("ledger", "what became of every offset"),
+    "redrive": ("redrive", "put the packets of dead letters back on their topic"),
     "check-config": ("check_config", "validate the settings and print them, without a network"),
     "networks": ("networks", "list the networks, their sizes and what they cost"),
     "bundle": ("bundle", "list, inspect, verify or promote model bundles"),

@@ -6,12 +6,12 @@ Durable order of a batch: produced, acknowledged, ledger entry acknowledged, gro
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable
 
 import structlog
 from confluent_kafka import Consumer, Message, TopicPartition
 
+from broker_plugin.dead_letters import DeadLetterWindow, DeadLetterWriter
 from broker_plugin.kafka import AckedProducer, commit_offsets, messages_of
 from broker_plugin.ledger import LedgerWriter, Outcomes
 from broker_plugin.messages import (
@@ -29,9 +29,8 @@ from broker_plugin.schema_pauses import SchemaPauses
 from broker_plugin.settings import IngestSettings, RegistrySettings, Settings
 from broker_plugin.starting import find_starts
 from schemas.cuts import Cuts, SkyBox
-from schemas.dead_letter import DeadLetter
 from schemas.decode import PacketDecoder
-from schemas.errors import BrokerError, PacketError, SchemaUnavailable
+from schemas.errors import PacketError, SchemaUnavailable
 from schemas.observation import log_key
 from schemas.outcome import Filtered
 
@@ -75,7 +74,6 @@ class IngestRole:
         self._consumer = consumer
         self._producer = producer
         self._metrics = metrics
-        self._version = plugin_version
         self._now = now
         self._decoder = packet_decoder(settings.ingest, settings.input)
         self._pauses = SchemaPauses(consumer, metrics)
@@ -84,7 +82,8 @@ class IngestRole:
             producer, internal.ledger_topic, "ingest", settings.input.group, instance, metrics
         )
         self.partitions = Partitions(settings.input, consumer, self._ledger, metrics)
-        self._window: deque[bool] = deque(maxlen=settings.ingest.dead_letter_window)
+        self._letters = DeadLetterWriter(producer, internal, metrics, plugin_version=plugin_version)
+        self._window = DeadLetterWindow(settings.ingest)
 
     def subscribe(self, on_change: Callable[[bool], None]) -> None:
         """Join the group; ``on_change`` hears whether partitions are assigned."""
@@ -115,7 +114,8 @@ class IngestRole:
         self._consumer.subscribe(topics, on_assign=assigned, on_revoke=revoked, on_lost=lost)
 
     def step(self) -> int:
-        """One batch; returns its number of packets. BrokerError when Kafka fails past its retries."""
+        """One batch; returns its number of packets. BrokerError when Kafka fails past its retries, TooManyDeadLetters
+        when more than the set share of packets cannot be read."""
         ingest = self._settings.ingest
         self._pauses.resume_due()
         batch = list(messages_of(self._consumer.consume(ingest.batch_size, timeout=ingest.batch_deadline_s)))
@@ -153,7 +153,7 @@ class IngestRole:
         self._passed(Point.GROUP_COMMITTED)
         self._metrics.batch(len(batch))
         self.partitions.handled(batch, ends)
-        self._watch_dead_letters()
+        self._window.check()
         log.info("batch", packets=len(batch), partitions=len(outcomes))
         return len(batch)
 
@@ -163,9 +163,11 @@ class IngestRole:
         try:
             outcome = self._decoder.decode(payload)
         except PacketError as error:
-            self._dead_letter(message, payload, error)
+            self._letters.packet(message, error)
+            self._metrics.dead_lettered(None, error.reason, size_bytes=len(payload))
+            self._window.letter(error.reason)
             return DEAD_LETTER, error.reason.value
-        self._window.append(False)
+        self._window.sound()
         survey = outcome.identity.survey
         if isinstance(outcome, Filtered):
             self._metrics.filtered(survey, outcome.reason, size_bytes=len(payload))
@@ -185,30 +187,3 @@ class IngestRole:
         )
         self._metrics.stamped(survey, size_bytes=len(payload))
         return STAMPED, None
-
-    def _dead_letter(self, message: Message, payload: bytes, error: PacketError) -> None:
-        key = message.key()
-        letter = DeadLetter.from_error(
-            error,
-            payload,
-            topic=str(message.topic()),
-            partition=int(message.partition() or 0),
-            offset=int(message.offset() or 0),
-            timestamp_ms=int(message.timestamp()[1]),
-            key=key.encode() if isinstance(key, str) else key,
-            plugin_version=self._version,
-            max_payload_bytes=self._settings.internal.max_message_bytes,
-        )
-        self._producer.produce(self._settings.internal.dead_letter_topic, key=letter.key, value=letter.to_bytes())
-        self._metrics.dead_lettered(None, error.reason, size_bytes=len(payload))
-        self._window.append(True)
-        log.warning("dead letter", reason=error.reason.value, detail=error.detail, offset=letter.offset)
-
-    def _watch_dead_letters(self) -> None:
-        """More dead letters than the set share of a full window: the stream or the plugin is broken, not a packet."""
-        share = sum(self._window) / len(self._window)
-        limit = self._settings.ingest.max_dead_letter_share
-        if len(self._window) == self._window.maxlen and share > limit:
-            raise BrokerError(
-                f"{share:.0%} of the last {len(self._window)} packets are dead letters, limit {limit:.0%}"
-            )

@@ -9,7 +9,8 @@ ConventionError
 ├── InferenceError           the model's or the machine's: not even one sequence can be scored; exit status 1
 ├── StoreError               the local state's: another process holds it, or it belongs to another topic
 ├── EvaluationError          the operator's: record files or a truth table cannot be used as they are
-└── BrokerError              the broker's: retries are used up; exit status 1, a supervisor restarts
+├── BrokerError              the broker's: retries are used up; exit status 1, a supervisor restarts
+└── TooManyDeadLetters       the stream's or this version's: so many packets cannot be read that going on is no use
 """
 
 from __future__ import annotations
@@ -111,3 +112,7 @@ class EvaluationError(ConventionError):
 
 class BrokerError(ConventionError):
     """Kafka did not do its part within the retries allowed."""
+
+
+class TooManyDeadLetters(ConventionError):
+    """More packets than the set share of a window were dead-lettered; exit status 1."""
