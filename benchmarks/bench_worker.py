@@ -29,12 +29,12 @@ from rich.table import Table
 
 from broker_plugin.demo import follow_ledger, send, worker_flags
 from broker_plugin.embedded_broker import embedded_broker
-from broker_plugin.kafka import create_topics
 from broker_plugin.settings import Settings
 from broker_plugin.settings_sources import load_settings
 from broker_plugin.testing.kafka_node import KafkaNode, kafka_home
 from broker_plugin.testing.processes import worker_process
 from broker_plugin.topic_reader import read_topic
+from broker_plugin.topics import create_topics
 from model import registry
 from model.bundle_spec import BundleSpec
 from model.bundle_writer import save_bundle

@@ -19,7 +19,7 @@ from broker_plugin.classify_engine import ClassifyEngine
 from broker_plugin.classify_metrics import ClassifyMetrics
 from broker_plugin.dead_letters import DeadLetterWriter
 from broker_plugin.delivery import Delivery
-from broker_plugin.kafka import messages_of, num_partitions
+from broker_plugin.kafka import messages_of
 from broker_plugin.ledger import LedgerWriter
 from broker_plugin.messages import HEADER_INGEST_TIME, HEADER_PRODUCER_TIME, BatchResult, LogMessage
 from broker_plugin.metrics import Step
@@ -31,6 +31,7 @@ from broker_plugin.settings import Settings
 from broker_plugin.starting import Start, find_starts
 from broker_plugin.store import StampStore
 from broker_plugin.store_file import StoreIdentity, count_set_aside
+from broker_plugin.topics import num_partitions
 from broker_plugin.version import plugin_version
 
 log = structlog.get_logger(__name__)

@@ -19,11 +19,12 @@ from rich.table import Table
 
 from broker_plugin.embedded_broker import HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS, embedded_broker
 from broker_plugin.evaluation.sequence_image import png_bytes, sequence_grid
-from broker_plugin.kafka import AckedProducer, create_topics
+from broker_plugin.kafka import AckedProducer
 from broker_plugin.ledger import Account, audit
 from broker_plugin.settings import Settings
 from broker_plugin.settings_sources import load_settings
 from broker_plugin.topic_reader import read_topic
+from broker_plugin.topics import create_topics
 from schemas.classification import Classification
 from schemas.errors import BrokerError
 from schemas.ledger import LedgerEntry

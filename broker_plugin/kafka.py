@@ -13,20 +13,14 @@ from confluent_kafka import (
     KafkaException,
     Message,
     Producer,
-    TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 
-from broker_plugin.settings import Connection, InternalSettings, OutputSettings, WorkerSettings
+from broker_plugin.settings import Connection, WorkerSettings
 from schemas.errors import BrokerError
 
 # dead letters carry the packet and its coordinates
 ENVELOPE_BYTES: Final = 65_536
-DAY_MS: Final = 86_400_000
-ADMIN_TIMEOUT_S: Final = 30.0
-TOPIC_WAIT_S: Final = 10.0
 # the group moved on without us: the batch is dropped, its offsets are read again by whoever has them now
 MOVED_ON: Final = frozenset(
     {KafkaError.UNKNOWN_MEMBER_ID, KafkaError.ILLEGAL_GENERATION, KafkaError.REBALANCE_IN_PROGRESS}
@@ -46,6 +40,7 @@ OUTAGE: Final = frozenset(
     }
 )
 COMMIT_PAUSE_S: Final = 0.5
+ADMIN_TIMEOUT_S: Final = 30.0
 T = TypeVar("T")
 Headers = Sequence[tuple[str, bytes]]
 
@@ -199,74 +194,3 @@ def query(connection: Connection, what: str, ask: Callable[[], T], *, timeout_s:
             if not (fault.retriable() or fault.code() in OUTAGE) or time.monotonic() > deadline:
                 raise BrokerError(f"{connection.bootstrap_servers}: {what}: {error}") from error
             time.sleep(0.1)
-
-
-def create_topics(internal: InternalSettings, output: OutputSettings, *, shadow: bool = False) -> None:
-    """Create what is missing, with its retention; ``shadow``: the challengers' topic too.
-
-    BrokerError when the stamp log has another partition count.
-    """
-    largest = internal.max_message_bytes + ENVELOPE_BYTES
-    wanted = [
-        (internal, internal.stamp_log_topic, internal.partitions, internal.replication, internal.retention_days),
-        (internal, internal.dead_letter_topic, 1, internal.replication, internal.dead_letter_retention_days),
-        (internal, internal.ledger_topic, 1, internal.replication, internal.ledger_retention_days),
-        (output, output.topic, output.partitions, output.replication, None),
-    ]
-    if output.elasticc_topic is not None:
-        wanted.append((output, output.elasticc_topic, output.partitions, output.replication, None))
-    if shadow:
-        wanted.append((output, output.shadow_topic, output.partitions, output.replication, None))
-    for connection, name, partitions, replication, days in wanted:
-        config = {"max.message.bytes": str(largest)}
-        if days is not None:
-            config["retention.ms"] = str(int(days * DAY_MS))
-        create_topic(connection, NewTopic(name, partitions, replication, config=config))
-    found = num_partitions(internal, internal.stamp_log_topic)
-    if found != internal.partitions:
-        raise BrokerError(
-            f"{internal.stamp_log_topic} has {found} partitions, internal.partitions is {internal.partitions}: "
-            "set it to the topic's, since objects cannot move between partitions"
-        )
-
-
-def num_partitions(connection: Connection, topic: str, *, wait_s: float = TOPIC_WAIT_S) -> int:
-    """Number of partitions of a topic; BrokerError when the broker does not answer or has no such topic.
-
-    A topic that was just created is unknown for a moment, so "unknown" is believed only after ``wait_s``.
-    """
-    admin = AdminClient(client_config(connection))
-    deadline = time.monotonic() + wait_s
-    while True:
-        try:
-            found = admin.list_topics(topic, timeout=ADMIN_TIMEOUT_S).topics[topic]
-        except KafkaException as error:
-            raise BrokerError(f"{connection.bootstrap_servers} does not answer: {error}") from error
-        if found.error is None and found.partitions:
-            return len(found.partitions)
-        if time.monotonic() > deadline:
-            raise BrokerError(f"{connection.bootstrap_servers}: topic {topic}: {found.error}")
-        time.sleep(0.1)
-
-
-def create_topic(connection: Connection, topic: NewTopic) -> None:
-    """Create a topic unless it is there; BrokerError when that is refused."""
-    admin = AdminClient(client_config(connection))
-    try:
-        admin.create_topics([topic], request_timeout=ADMIN_TIMEOUT_S)[topic.topic].result(ADMIN_TIMEOUT_S)
-    except KafkaException as error:
-        if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-            raise BrokerError(f"{connection.bootstrap_servers}: topic {topic.topic}: {error}") from error
-
-
-def topic_identity(connection: Connection, topic: str) -> tuple[str, str]:
-    """Cluster id and topic id, the broker's own; an id the broker does not state is the empty string."""
-    num_partitions(connection, topic)  # waits for a topic that was just created
-    admin = AdminClient(client_config(connection))
-    try:
-        cluster_id = admin.list_topics(topic, timeout=ADMIN_TIMEOUT_S).cluster_id
-        described = admin.describe_topics(TopicCollection([topic]), request_timeout=ADMIN_TIMEOUT_S)
-        topic_id = described[topic].result(ADMIN_TIMEOUT_S).topic_id
-    except KafkaException as error:
-        raise BrokerError(f"{connection.bootstrap_servers}: topic {topic}: {error}") from error
-    return cluster_id or "", str(topic_id or "")

@@ -21,10 +21,11 @@ from broker_plugin.dead_letters import (
     HEADER_REDRIVE_ORIGINAL,
     redrive_headers,
 )
-from broker_plugin.kafka import AckedProducer, client_config, topic_identity
+from broker_plugin.kafka import AckedProducer, client_config
 from broker_plugin.ledger import REDRIVE, LedgerWriter
 from broker_plugin.settings import Connection, Settings
 from broker_plugin.topic_reader import read_topic
+from broker_plugin.topics import topic_identity
 from schemas.dead_letter import DeadLetter
 from schemas.errors import BrokerError
 from schemas.ledger import LedgerEntry

@@ -17,10 +17,11 @@ import structlog
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, OffsetSpec  # type: ignore[attr-defined]
 
-from broker_plugin.kafka import client_config, query, topic_identity
+from broker_plugin.kafka import client_config, query
 from broker_plugin.ledger import entry_key
 from broker_plugin.settings import Connection, InternalSettings
 from broker_plugin.topic_reader import read_topic
+from broker_plugin.topics import topic_identity
 from schemas.ledger import LedgerEntry
 
 EARLIEST: Final = OffsetSpec.earliest()  # type: ignore[no-untyped-call]

@@ -8,8 +8,9 @@ from typing import Final
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
 
-from broker_plugin.kafka import client_config, num_partitions
+from broker_plugin.kafka import client_config
 from broker_plugin.settings import Connection
+from broker_plugin.topics import num_partitions
 from schemas.errors import BrokerError
 
 READ_TIMEOUT_S: Final = 60.0

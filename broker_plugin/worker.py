@@ -16,13 +16,14 @@ from confluent_kafka import Consumer
 
 from broker_plugin.delivery import AtLeastOnce, Delivery, ExactlyOnce, TransactionalProducer
 from broker_plugin.health import ASSIGNED, RESTORED, Health, HealthServer
-from broker_plugin.kafka import ENVELOPE_BYTES, AckedProducer, create_topics, make_consumer
+from broker_plugin.kafka import ENVELOPE_BYTES, AckedProducer, make_consumer
 from broker_plugin.logs import configure_logs
 from broker_plugin.metrics import IngestMetrics, worker_registry
 from broker_plugin.outages import OutageWatch
 from broker_plugin.partitions import closing
 from broker_plugin.points import Passed, unwatched
 from broker_plugin.settings import Connection, Settings
+from broker_plugin.topics import create_topics
 from broker_plugin.version import plugin_version
 from schemas.errors import SettingsError
 from schemas.surveys import SURVEYS

@@ -8,13 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from broker_plugin.kafka import ENVELOPE_BYTES, AckedProducer, create_topics
+from broker_plugin.kafka import ENVELOPE_BYTES, AckedProducer
 from broker_plugin.replay.backfill import Backfill
 from broker_plugin.replay.checkpoint import CHECKPOINT_NAME, WORK_FOLDER, open_checkpoint
 from broker_plugin.replay.decoding import INGEST_KEYS, open_decoder
 from broker_plugin.replay.progress import ReplayProgress, open_stream
 from broker_plugin.replay.stream import StreamOptions
 from broker_plugin.settings import Connection, Settings
+from broker_plugin.topics import create_topics
 
 
 def fill_stamp_log(

@@ -19,11 +19,12 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from broker_plugin.delivery import TransactionalProducer
-from broker_plugin.kafka import client_config, num_partitions
+from broker_plugin.kafka import client_config
 from broker_plugin.replay.checkpoint import Checkpoint
 from broker_plugin.replay.stream import PacketStream, Timed
 from broker_plugin.settings import Connection, WorkerSettings
 from broker_plugin.topic_reader import read_topic
+from broker_plugin.topics import num_partitions
 from schemas.errors import BrokerError
 
 HEADER_JOB: Final = "replay-job"

@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from broker_plugin.assembly import FrameCache, assemble
 from broker_plugin.classify import store_path
-from broker_plugin.kafka import AckedProducer, client_config, num_partitions, topic_identity
+from broker_plugin.kafka import AckedProducer, client_config
 from broker_plugin.messages import (
     HEADER_LOG_OFFSET,
     HEADER_LOG_PARTITION,
@@ -32,6 +32,7 @@ from broker_plugin.scoring import classify_sequences
 from broker_plugin.settings import Settings
 from broker_plugin.store import StampStore
 from broker_plugin.store_file import StoreIdentity
+from broker_plugin.topics import num_partitions, topic_identity
 from broker_plugin.triggers import LoadedBundle
 from broker_plugin.version import plugin_version
 from model.scores import Scorer

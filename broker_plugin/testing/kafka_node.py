@@ -6,8 +6,9 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -36,6 +37,19 @@ group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=500
 message.max.bytes=8388608
 """
+_SECURE: Final = """
+listeners=SASL_PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=SASL_PLAINTEXT://127.0.0.1:{port}
+listener.security.protocol.map=SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=SASL_PLAINTEXT
+sasl.enabled.mechanisms=SCRAM-SHA-512
+sasl.mechanism.inter.broker.protocol=SCRAM-SHA-512
+listener.name.sasl_plaintext.scram-sha-512.sasl.jaas.config=\
+org.apache.kafka.common.security.scram.ScramLoginModule required username="admin" password="{password}";
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:admin;User:ANONYMOUS
+allow.everyone.if.no.acl.found=false
+"""
 
 
 def kafka_home() -> Path | None:
@@ -45,16 +59,27 @@ def kafka_home() -> Path | None:
 
 
 class KafkaNode:
-    """One KRaft node on free loopback ports, its data in ``folder``."""
+    """One KRaft node on free loopback ports, its data in ``folder``.
 
-    def __init__(self, home: Path, folder: Path) -> None:
+    users: passwords by name, ``admin`` among them; then clients must authenticate by SCRAM-SHA-512 and may do only
+    what an access control list allows, ``admin`` everything.
+    """
+
+    def __init__(self, home: Path, folder: Path, *, users: Mapping[str, str] | None = None) -> None:
         port, controller = free_port(), free_port()
         self.address = f"127.0.0.1:{port}"
         self._log = folder / "kafka.log"
         self._properties = folder / "server.properties"
-        self._properties.write_text(_PROPERTIES.format(port=port, controller=controller, folder=folder))
+        values = {"port": port, "controller": controller, "folder": folder}
+        properties = _PROPERTIES.format(**values)
+        if users is not None:
+            properties = _overridden(properties, _SECURE.format(**values, password=users["admin"]))
+        self._properties.write_text(properties)
+        self._users = dict(users or {})
         self._java = ["java", "-Xmx300m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{home}/libs/*"]
         tool = ["kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID, "-c", str(self._properties)]
+        for name, password in self._users.items():
+            tool += ["--add-scram", f"SCRAM-SHA-512=[name={name},password={password}]"]
         subprocess.run([*self._java, *tool], check=True, capture_output=True, timeout=START_S)
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -68,12 +93,24 @@ class KafkaNode:
             if self._process.poll() is not None:
                 raise BrokerError(f"Apache Kafka ended with status {self._process.returncode}: see {self._log}")
             try:
-                AdminClient({"bootstrap.servers": self.address, "log_level": 0}).list_topics(timeout=2)
+                AdminClient(self.client("admin") | {"log_level": 0}).list_topics(timeout=2)
             except KafkaException:
                 time.sleep(0.3)
             else:
                 return
         raise BrokerError(f"Apache Kafka did not answer within {START_S} s: see {self._log}")
+
+    def client(self, user: str) -> dict[str, Any]:
+        """librdkafka's settings of a client, as ``user`` where the node knows users."""
+        if not self._users:
+            return {"bootstrap.servers": self.address}
+        return {
+            "bootstrap.servers": self.address,
+            "security.protocol": "SASL_PLAINTEXT",
+            "sasl.mechanism": "SCRAM-SHA-512",
+            "sasl.username": user,
+            "sasl.password": self._users[user],
+        }
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -90,3 +127,10 @@ class KafkaNode:
             self._process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             self.kill()
+
+
+def _overridden(properties: str, others: str) -> str:
+    """``properties`` without the keys that ``others`` has, and ``others``."""
+    keys = {line.partition("=")[0] for line in others.splitlines() if "=" in line}
+    kept = [line for line in properties.splitlines() if line.partition("=")[0] not in keys]
+    return "\n".join(kept) + others

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,12 +13,12 @@ from broker_plugin.testing.kafka_node import KafkaNode, kafka_home
 
 
 @contextmanager
-def apache_kafka(folder: Path) -> Iterator[KafkaNode]:
+def apache_kafka(folder: Path, *, users: Mapping[str, str] | None = None) -> Iterator[KafkaNode]:
     """A started node; skips where there is no Apache Kafka."""
     home = kafka_home()
     if home is None:
         pytest.skip("no Apache Kafka in KAFKA_HOME, or no java")
-    node = KafkaNode(home, folder)
+    node = KafkaNode(home, folder, users=users)
     node.start()
     try:
         yield node

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from broker_plugin.demo import read_accounts, send, total
-from broker_plugin.kafka import create_topics
 from broker_plugin.points import Point
 from broker_plugin.topic_reader import read_topic
+from broker_plugin.topics import create_topics
 from schemas.synthetic import generate_packets
 from tests.brokers.support import Run
 

@@ -16,8 +16,9 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from broker_plugin.demo import read_accounts, send, total
-from broker_plugin.kafka import client_config, create_topics
+from broker_plugin.kafka import client_config
 from broker_plugin.topic_reader import read_topic
+from broker_plugin.topics import create_topics
 from schemas.classification import Classification
 from schemas.dead_letter import DeadLetter
 from schemas.surveys.lsst_wire import bundled_schema

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from broker_plugin.demo import total
-from broker_plugin.kafka import create_topics
 from broker_plugin.replay.kafka_job import create_input_topic, replay_into_kafka
 from broker_plugin.replay.offline import OfflineOptions
 from broker_plugin.replay.offline_job import replay_offline
@@ -20,6 +19,7 @@ from broker_plugin.replay.progress import ReplayProgress
 from broker_plugin.replay.stream import StreamOptions
 from broker_plugin.settings import Settings
 from broker_plugin.topic_reader import read_topic
+from broker_plugin.topics import create_topics
 from schemas.archive.faults import Faults
 from schemas.classification import Classification, Status
 from schemas.synthetic import SMALL, generate_packets

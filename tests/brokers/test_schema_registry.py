@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,11 @@ from confluent_kafka.cimpl import NewTopic
 
 from broker_plugin.demo import read_accounts, total
 from broker_plugin.ingest import IngestRole
-from broker_plugin.kafka import ENVELOPE_BYTES, AckedProducer, client_config, create_topics, make_consumer
+from broker_plugin.kafka import ENVELOPE_BYTES, AckedProducer, client_config, make_consumer
 from broker_plugin.metrics import IngestMetrics, worker_registry
 from broker_plugin.settings import Settings
 from broker_plugin.topic_reader import read_topic
+from broker_plugin.topics import create_topics
 from schemas.dead_letter import DeadLetter
 from schemas.observation import Observation, read_fact
 from schemas.surveys import SURVEYS
@@ -98,15 +99,6 @@ def step_until_stamped(settings: Settings, members: Sequence[Member], count: int
             member.role.step()
 
 
-def step_until(members: Sequence[Member], done: Callable[[], bool], timeout_s: float = 40.0) -> None:
-    """Step in turn until ``done()``; fails at the deadline."""
-    deadline = time.monotonic() + timeout_s
-    while not done():
-        assert time.monotonic() < deadline, [member.num_waiting for member in members]
-        for member in members:
-            member.role.step()
-
-
 def step_for(members: Sequence[Member], seconds: float) -> None:
     """Step in turn for a while."""
     deadline = time.monotonic() + seconds
@@ -164,7 +156,8 @@ def test_a_partition_waits_for_its_schema_and_then_goes_on(
         (place,) = member.consumer.committed([TopicPartition(topic, 0)], timeout=10)
         assert place.offset == 1
         server.start()
-        step_until([member], lambda: bool(server.requests))
+        step_for([member], 3.0)
+        assert server.requests
         assert member.num_waiting == 1
         server.add(NEWER_ID, newer_schema())
         step_until_stamped(settings, [member], num_packets)
@@ -188,10 +181,14 @@ def test_a_waiting_partition_survives_rebalances(kafka: str, server: RegistrySer
     settings = start(kafka, tmp_path, server, packets)
     first = Member(settings, "first")
     try:
-        step_until([first], lambda: first.num_waiting == 4)
+        step_for([first], 3.0)
+        assert first.num_waiting == 4
         second = Member(settings, "second")
         try:
-            step_until([first, second], lambda: (first.num_waiting, second.num_waiting) == (2, 2))
+            deadline = time.monotonic() + 30
+            while (first.num_waiting, second.num_waiting) != (2, 2):
+                assert time.monotonic() < deadline, (first.num_waiting, second.num_waiting)
+                step_for([first, second], 0.3)
         finally:
             second.consumer.close()
         server.add(NEWER_ID, newer_schema())
