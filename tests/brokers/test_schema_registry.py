@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -99,6 +99,15 @@ def step_until_stamped(settings: Settings, members: Sequence[Member], count: int
             member.role.step()
 
 
+def step_until(members: Sequence[Member], done: Callable[[], bool], timeout_s: float = 40.0) -> None:
+    """Step in turn until ``done()``; fails at the deadline."""
+    deadline = time.monotonic() + timeout_s
+    while not done():
+        assert time.monotonic() < deadline, [member.num_waiting for member in members]
+        for member in members:
+            member.role.step()
+
+
 def step_for(members: Sequence[Member], seconds: float) -> None:
     """Step in turn for a while."""
     deadline = time.monotonic() + seconds
@@ -156,8 +165,7 @@ def test_a_partition_waits_for_its_schema_and_then_goes_on(
         (place,) = member.consumer.committed([TopicPartition(topic, 0)], timeout=10)
         assert place.offset == 1
         server.start()
-        step_for([member], 3.0)
-        assert server.requests
+        step_until([member], lambda: bool(server.requests))
         assert member.num_waiting == 1
         server.add(NEWER_ID, newer_schema())
         step_until_stamped(settings, [member], num_packets)
@@ -181,14 +189,10 @@ def test_a_waiting_partition_survives_rebalances(kafka: str, server: RegistrySer
     settings = start(kafka, tmp_path, server, packets)
     first = Member(settings, "first")
     try:
-        step_for([first], 3.0)
-        assert first.num_waiting == 4
+        step_until([first], lambda: first.num_waiting == 4)
         second = Member(settings, "second")
         try:
-            deadline = time.monotonic() + 30
-            while (first.num_waiting, second.num_waiting) != (2, 2):
-                assert time.monotonic() < deadline, (first.num_waiting, second.num_waiting)
-                step_for([first, second], 0.3)
+            step_until([first, second], lambda: (first.num_waiting, second.num_waiting) == (2, 2))
         finally:
             second.consumer.close()
         server.add(NEWER_ID, newer_schema())

@@ -57,10 +57,25 @@ def alert(**source: Any) -> dict[str, Any]:
     return record | {"cutoutDifference": None, "cutoutScience": None, "cutoutTemplate": None}
 
 
+def _filled(schema: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
+    """The record with 0 or False where the schema version needs a value that it lacks."""
+    for field in schema["fields"]:
+        if isinstance(field["type"], dict) and field["type"]["type"] == "record":
+            record = record | {field["name"]: _filled(field["type"], record[field["name"]])}
+        elif field["name"] not in record and "default" not in field:
+            kind = field["type"]["type"] if isinstance(field["type"], dict) else field["type"]
+            record = record | {field["name"]: _ZEROS[kind]}
+    return record
+
+
+_ZEROS: dict[str, Any] = {"long": 0, "int": 0, "float": 0.0, "double": 0.0, "boolean": False, "string": ""}
+
+
 def wire(record: dict[str, Any], schema_id: int = 1000) -> bytes:
-    """The record in Confluent wire format; absent nullable fields are null."""
+    """The record in Confluent wire format; absent nullable fields are null, others 0."""
     schema = bundled_schema(schema_id)
     assert schema is not None
+    record = _filled(schema, record)
     buffer = io.BytesIO(b"\x00" + schema_id.to_bytes(4, "big"))
     buffer.seek(5)
     fastavro.schemaless_writer(buffer, fastavro.parse_schema(schema), record)

@@ -212,6 +212,16 @@ def test_broken_cutouts_and_truncation(sample_data: Path) -> None:
         assert error.value.reason is reason
 
 
+@pytest.mark.parametrize(("survey", "version", "num_stamps"), [("ztf", "4.02", 31), ("lsst", "10.0", 5)])
+def test_copies_that_spark_wrote(sample_data: Path, survey: str, version: str, num_stamps: int) -> None:
+    """Packets under the schema name topLevelRecord are their survey's, with the version it wrote into a field."""
+    folder = sample_data / survey / "astrolabsoftware+fink-client" / "datatest"
+    outcomes = [PacketDecoder().decode(packet.payload) for packet in ArchiveReader([folder], lambda damage: None)]
+    assert {(o.identity.survey, o.identity.survey_version) for o in outcomes} == {(survey, version)}
+    assert all(o.identity.schema_name.startswith("topLevelRecord") for o in outcomes)
+    assert sum(isinstance(outcome, Stamped) for outcome in outcomes) == num_stamps
+
+
 def test_lsst_flux_is_that_of_the_packet(sample_data: Path) -> None:
     """Over a night's bright sources, the difference stamp's flux under a Gaussian of the PSF's width is psfFlux."""
     rows, columns = np.mgrid[:32, :32] - 15.5

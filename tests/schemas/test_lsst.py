@@ -15,6 +15,7 @@ from schemas.decode import PacketDecoder
 from schemas.errors import DeadLetterReason, FilterReason, PacketError
 from schemas.observation import Observation, Withdrawal
 from schemas.outcome import Filtered, Stamped
+from schemas.surveys.lsst_wire import BUNDLED
 from tests.schemas.lsst_packets import PSF_SIGMA_PX, VARIANCE, alert, cutout, gaussian, wire
 
 SIDE = 42
@@ -72,6 +73,20 @@ def test_the_packets_facts_are_kept() -> None:
     assert 0.5 * math.sqrt(VARIANCE) < found.difference.noise_njy <= math.sqrt(VARIANCE)
     assert found.difference.num_valid == 1024
     assert Observation.from_bytes(found.to_bytes()).rotation_deg == found.rotation_deg
+
+
+@pytest.mark.parametrize("schema_id", BUNDLED)
+def test_every_bundled_version(schema_id: int) -> None:
+    """A packet of each bundled version becomes the same stamps; from 9.0 on it can be withdrawn."""
+    data = cutout(100.0 * gaussian(SIDE, 20.0, 21.0, 1.6), column=20.0, row=21.0)
+    outcome = PacketDecoder().decode(wire(with_cutouts(data), schema_id))
+    assert isinstance(outcome, Stamped)
+    assert isinstance(outcome.fact, Observation)
+    assert outcome.identity.survey_version == f"{schema_id // 100}.{schema_id % 100}"
+    assert outcome.fact.difference.pixels.tobytes() == observe(with_cutouts(data)).difference.pixels.tobytes()
+    outcome = PacketDecoder().decode(wire(with_cutouts(data, timeWithdrawnMjdTai=61120.0), schema_id))
+    assert isinstance(outcome, Stamped)
+    assert isinstance(outcome.fact, Withdrawal) is (schema_id >= 900)
 
 
 def test_an_absent_cutout_and_unusable_pixels_are_masked() -> None:
