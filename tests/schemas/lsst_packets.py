@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import cache
 from typing import Any
 
 import fastavro
@@ -71,6 +72,11 @@ def _filled(schema: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
 _ZEROS: dict[str, Any] = {"long": 0, "int": 0, "float": 0.0, "double": 0.0, "boolean": False, "string": ""}
 
 
+@cache
+def _parsed(schema_id: int) -> Any:
+    return fastavro.parse_schema(bundled_schema(schema_id))  # type: ignore[arg-type]
+
+
 def wire(record: dict[str, Any], schema_id: int = 1000) -> bytes:
     """The record in Confluent wire format; absent nullable fields are null, others 0."""
     schema = bundled_schema(schema_id)
@@ -78,5 +84,5 @@ def wire(record: dict[str, Any], schema_id: int = 1000) -> bytes:
     record = _filled(schema, record)
     buffer = io.BytesIO(b"\x00" + schema_id.to_bytes(4, "big"))
     buffer.seek(5)
-    fastavro.schemaless_writer(buffer, fastavro.parse_schema(schema), record)
+    fastavro.schemaless_writer(buffer, _parsed(schema_id), record)
     return buffer.getvalue()

@@ -8,8 +8,9 @@ import io
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import fastavro
 import numpy as np
@@ -26,7 +27,6 @@ from schemas.fits import read_hdus
 from schemas.observation import Observation
 from schemas.outcome import Filtered, Stamped
 from schemas.wire import PacketReader
-from tests.schemas.lsst_packets import wire
 
 pytestmark = [pytest.mark.data, pytest.mark.timeout(240)]
 AMPEL = "ztf/AmpelAstro+Ampel-ZTF/alerts"
@@ -222,23 +222,72 @@ def test_copies_that_spark_wrote(sample_data: Path, survey: str, version: str, n
     assert sum(isinstance(outcome, Stamped) for outcome in outcomes) == num_stamps
 
 
-def test_lsst_flux_is_that_of_the_packet(sample_data: Path) -> None:
+@pytest.fixture(scope="module")
+def night(sample_data: Path) -> list[tuple[Mapping[str, Any], Observation]]:
+    """Records and stamps of a Rubin night's static objects."""
+    reader, decoder = PacketReader(), PacketDecoder()
+    found = []
+    for packet in ArchiveReader([sample_data / LSST_NIGHT], lambda damage: None):
+        record = reader.read(packet.payload)
+        outcome = decoder.decode_record(record)
+        if isinstance(outcome, Stamped):
+            assert isinstance(outcome.fact, Observation)
+            found.append((record.record, outcome.fact))
+    assert len(found) == 82
+    return found
+
+
+def test_lsst_flux_is_that_of_the_packet(night: list[tuple[Mapping[str, Any], Observation]]) -> None:
     """Over a night's bright sources, the difference stamp's flux under a Gaussian of the PSF's width is psfFlux."""
     rows, columns = np.mgrid[:32, :32] - 15.5
     ratios = []
-    decoder = PacketDecoder()
-    with (sample_data / LSST_NIGHT).open("rb") as stream:
-        for record in fastavro.reader(stream):
-            outcome = decoder.decode(wire(record))  # type: ignore[arg-type]
-            if isinstance(outcome, Filtered):
-                continue
-            fact = outcome.fact
-            assert isinstance(fact, Observation)
+    for _, fact in night:
+        if abs(fact.diff_flux_njy) > 20 * fact.diff_flux_err_njy:
             assert fact.psf_fwhm_arcsec is not None
             sigma = fact.psf_fwhm_arcsec / 2.3548 / 0.2
             profile = np.exp(-(rows**2 + columns**2) / (2 * sigma**2)) / (2 * np.pi * sigma**2)
-            if abs(fact.diff_flux_njy) > 20 * fact.diff_flux_err_njy:
-                ratios.append((fact.difference.pixels * profile).sum() / (profile**2).sum() / fact.diff_flux_njy)
+            ratios.append((fact.difference.pixels * profile).sum() / (profile**2).sum() / fact.diff_flux_njy)
     print(f"{len(ratios)} stamps, PSF flux over the packet's: median {np.median(ratios):.3f}")
     assert len(ratios) > 50
     assert np.median(ratios) == pytest.approx(1.0, abs=0.05)
+
+
+def test_lsst_rotation_is_that_of_the_header(night: list[tuple[Mapping[str, Any], Observation]]) -> None:
+    """The rotation taken from the matrix is the header's ROTPA within 2 degrees, whatever the visit."""
+    angles = [read_hdus(record["cutoutScience"], limit=1)[0].number("ROTPA") for record, _ in night]
+    turned = np.array([fact.rotation_deg for _, fact in night]) - np.array(angles, float)
+    assert np.abs((turned + 180) % 360 - 180).max() < 2.0
+    assert np.ptp(np.array(angles, float)) > 40.0
+
+
+def test_neighbours_line_up(night: list[tuple[Mapping[str, Any], Observation]]) -> None:
+    """Around a source seen in two visits, what surrounds it correlates better on the grid than on the detector."""
+    seen: dict[tuple[str, str], list[tuple[Mapping[str, Any], Observation]]] = {}
+    for record, fact in night:
+        seen.setdefault((fact.object_id, fact.band), []).append((record, fact))
+    pairs = [visits for visits in seen.values() if len(visits) == 2]
+    better = []
+    for (first_record, first), (second_record, second) in pairs:
+        raw = [read_hdus(record["cutoutScience"], limit=1)[0].pixels for record in (first_record, second_record)]
+        side = min(image.shape[0] for image in raw)
+        on_detector = ring_correlation([middle(image, side) for image in raw], np.ones((side, side), np.bool_))
+        both = first.science.valid & second.science.valid
+        on_grid = ring_correlation([first.science.pixels, second.science.pixels], both)
+        better.append(on_grid - on_detector)
+    print(f"{len(pairs)} pairs, correlation gained: {np.round(better, 3)}")
+    assert len(pairs) >= 3
+    assert min(better) > 0.0
+
+
+def middle(image: np.ndarray, side: int) -> np.ndarray:
+    """The ``side`` pixels in the middle of both axes."""
+    start = (image.shape[0] - side) // 2
+    return image[start : start + side, start : start + side]
+
+
+def ring_correlation(images: list[np.ndarray], usable: np.ndarray) -> float:
+    """Of the pixels more than six from the middle."""
+    offset = (usable.shape[0] - 1) / 2
+    rows, columns = np.mgrid[: usable.shape[0], : usable.shape[1]] - offset
+    ring = usable & (np.hypot(rows, columns) > 6)
+    return float(np.corrcoef(images[0][ring], images[1][ring])[0, 1])
