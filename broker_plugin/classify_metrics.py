@@ -94,7 +94,7 @@ class ClassifyMetrics(RoleMetrics):
     def _register_model(self) -> None:
         families = self._families
         self._chunks = families.histogram(
-            "convention_chunk_sequences", "Sequences one call of the ensemble scored.", SIZE_BUCKETS
+            "convention_chunk_sequences", "Sequences one call of an ensemble scored.", SIZE_BUCKETS
         )
         self._devices = families.gauges("convention_device", "1 for the device in use.", "device", DEVICES)
         self._fallback = families.gauge(
@@ -107,7 +107,10 @@ class ClassifyMetrics(RoleMetrics):
         self._lookups = families.counters(
             "convention_token_cache_lookups_total", "Frames looked up in the token cache.", "result", ("hit", "miss")
         )
-        self._cache_bytes = families.gauge("convention_token_cache_bytes", "Size of the token cache.")
+        self._caches: dict[str, int] = {}  # bundle id -> bytes
+        families.gauge(
+            "convention_token_cache_bytes", "Size of the token caches.", lambda: sum(self._caches.values())
+        )
         self._challenges = families.counters(
             "convention_challenger_scores_total", "Sequences a challenger scored in shadow.", "result", Challenge
         )
@@ -181,16 +184,17 @@ class ClassifyMetrics(RoleMetrics):
     def bundles(self, champions: Sequence[str], challengers: Sequence[str] = (), *, switched: bool = False) -> None:
         """The bundle ids in use; ``switched`` when one was taken into use after start."""
         self._bundles.clear()
+        self._caches = {name: size for name, size in self._caches.items() if name in (*champions, *challengers)}
         for place, identifiers in (("champion", champions), ("challenger", challengers)):
             for identifier in identifiers:
                 self._bundles.labels(self._role, place, identifier).set(1)
         self._switches.inc(int(switched))
 
-    def token_cache(self, *, hits: int, misses: int, size_bytes: int) -> None:
-        """Lookups since the last call, and the size now."""
+    def token_cache(self, bundle_id: str, *, hits: int, misses: int, size_bytes: int) -> None:
+        """Lookups since the last call, and the size of the bundle's cache now."""
         self._lookups["hit"].inc(hits)
         self._lookups["miss"].inc(misses)
-        self._cache_bytes.set(size_bytes)
+        self._caches[bundle_id] = size_bytes
 
     def challenged(self, *, duration_s: float, agreed: int = 0, disagreed: int = 0, failed: int = 0) -> None:
         """A challenger scored a chunk: sequences with the champion's class, with another, and not scored."""

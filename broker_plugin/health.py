@@ -45,7 +45,8 @@ class Health:
     ) -> None:
         self._now = now
         self._max_silence_s = max_silence_s
-        self._lock = threading.Lock()
+        # reentrant: a signal handler calls drain in the middle of whatever the main thread does
+        self._lock = threading.RLock()
         self._conditions = dict.fromkeys(waits_for, False)
         self._draining = False
         self._progress = now()

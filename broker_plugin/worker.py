@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -23,37 +22,27 @@ from broker_plugin.outages import OutageWatch
 from broker_plugin.partitions import closing
 from broker_plugin.points import Passed, unwatched
 from broker_plugin.settings import Connection, Settings
+from broker_plugin.stopping import Stop
 from broker_plugin.topics import create_topics
 from broker_plugin.version import plugin_version
 from schemas.errors import SettingsError
 from schemas.surveys import SURVEYS
 
 ROLES: Final = ("ingest", "classify")
+EXIT_S: Final = 2.0
 WAITS_FOR: Final = {"ingest": (ASSIGNED,), "classify": (ASSIGNED, RESTORED)}
 
 log = structlog.get_logger(__name__)
-
-
-class _Stop:
-    """Set by SIGTERM and SIGINT; the loop ends after its batch."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._ask)
-
-    def _ask(self, number: int, frame: object) -> None:
-        self.asked = True
 
 
 def run_role(settings: Settings, role: str, *, passed: Passed = unwatched) -> int:
     """Run one role in the foreground until it is told to stop; errors of the project are raised."""
     instance = f"{socket.gethostname()}-{os.getpid()}-{role}"
     configure_logs(level=settings.log.level, format=settings.log.format, role=role, instance=instance)
-    stop = _Stop()
+    health = Health(max_silence_s=settings.worker.max_poll_interval_ms / 1000, waits_for=WAITS_FOR[role])
+    stop = Stop(deadline_s=settings.worker.drain_deadline_s, on_ask=health.drain)
     create_topics(settings.internal, settings.output, shadow=bool(settings.classify.challengers))
     registry = worker_registry()
-    health = Health(max_silence_s=settings.worker.max_poll_interval_ms / 1000, waits_for=WAITS_FOR[role])
     port = settings.worker.metrics_port and settings.worker.metrics_port + ROLES.index(role)
     with HealthServer(registry, health, host=settings.worker.metrics_host, port=port) as server:
         log.info("started", role=role, metrics_port=server.port, version=plugin_version())
@@ -133,9 +122,11 @@ def _start_classify(
     from broker_plugin.classify import ClassifyRole
     from broker_plugin.classify_engine import ClassifyEngine
     from broker_plugin.classify_metrics import ClassifyMetrics
+    from broker_plugin.measured_scorer import measured
 
     classify = settings.classify
-    paths, load = bundle_paths(classify), bundle_loader(classify)
+    metrics = ClassifyMetrics(registry, version=plugin_version())  # type: ignore[arg-type]
+    paths, load = bundle_paths(classify), measured(bundle_loader(classify), metrics, requested=classify.device)
     scorers = [load(path) for path in paths]
     challengers = [load(path) for path in classify.challengers]
     if alone := {c.view_rule.grid_id for c in challengers} - {s.view_rule.grid_id for s in scorers}:
@@ -148,8 +139,6 @@ def _start_classify(
         challengers=challengers,
         passed=passed,
     )
-    metrics = ClassifyMetrics(registry, version=plugin_version())  # type: ignore[arg-type]
-    metrics.device(requested=classify.device, used=scorers[0].device)
 
     def show_bundles(*, switched: bool = False) -> None:
         metrics.bundles(list(engine.bundle_ids.values()), list(engine.challenger_ids.values()), switched=switched)
@@ -192,7 +181,7 @@ def _start_classify(
 
 def run_both(arguments: Sequence[str], *, drain_deadline_s: float) -> int:
     """One child process a role, with the same arguments; ends when either does. 1 when one of them failed."""
-    stop = _Stop()
+    stop = Stop()
     children = [
         subprocess.Popen([sys.executable, "-m", "broker_plugin", "worker", *arguments, "--role", role])
         for role in ROLES
@@ -203,7 +192,7 @@ def run_both(arguments: Sequence[str], *, drain_deadline_s: float) -> int:
     for child in children:
         if child.poll() is None:
             child.terminate()
-    deadline = time.monotonic() + drain_deadline_s
+    deadline = time.monotonic() + drain_deadline_s + EXIT_S  # a role ends by itself at its deadline
     for child in children:
         try:
             status = child.wait(max(0.1, deadline - time.monotonic()))

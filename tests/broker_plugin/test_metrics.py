@@ -273,8 +273,8 @@ def test_classify_counts_outcomes_classes_and_reasons() -> None:
 def test_cache_challenger_and_incidents_are_counted() -> None:
     """What happens now and then is counted by its kind."""
     registry, metrics = classify()
-    metrics.token_cache(hits=90, misses=10, size_bytes=1 << 20)
-    metrics.token_cache(hits=1, misses=0, size_bytes=1 << 10)
+    metrics.token_cache("a", hits=90, misses=10, size_bytes=1 << 20)
+    metrics.token_cache("a", hits=1, misses=0, size_bytes=1 << 10)
     metrics.challenged(duration_s=0.25, agreed=6, disagreed=2)
     metrics.rebalanced(Rebalance.LOST)
     metrics.batch_retried()
