@@ -39,6 +39,7 @@ check: lint test
 bench: install
 	$(BIN)/python -m benchmarks.bench_decode
 	$(BIN)/python -m benchmarks.bench_store
+	$(BIN)/python -m benchmarks.bench_replay
 
 bench-model: install
 	$(BIN)/python -m benchmarks.bench_model

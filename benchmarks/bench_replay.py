@@ -1,0 +1,99 @@
+"""Offline replay of a simulated archive: ``python -m benchmarks.bench_replay [--packets N]``.
+
+A tar of simulated ZTF packets (ten frames an object, in time order) is replayed with the shipped bundle into Avro
+files. Packets a second, over all and by quarter, and this process's resident memory after each quarter, which has to
+stay flat once the caches are filled. The rate is compared with what one ingest process is asked for. The last line is
+JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import tarfile
+import tempfile
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Final
+
+from broker_plugin.replay.offline import OfflineOptions
+from broker_plugin.replay.offline_job import replay_offline
+from broker_plugin.replay.progress import ReplayProgress
+from broker_plugin.replay.stream import StreamOptions
+from broker_plugin.settings_sources import load_settings
+from schemas.synthetic import SMALL, generate_packets
+
+NUM_FRAMES: Final = 10
+WANTED_PER_S: Final = 400.0
+
+
+def write_archive(path: Path, num_packets: int) -> None:
+    simulated = generate_packets(seed=1, num_objects=num_packets // NUM_FRAMES, num_frames=NUM_FRAMES, form=SMALL)
+    with tarfile.open(path, "w") as archive:
+        for number, packet in enumerate(simulated):
+            info = tarfile.TarInfo(f"{number}.avro")
+            info.size = len(packet.payload)
+            archive.addfile(info, io.BytesIO(packet.payload))
+            archive.members.clear()  # or it holds on to every member
+
+
+def resident_mb() -> float:
+    """Resident memory of this process, MB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+class Quarters(ReplayProgress):
+    """Notes time and memory as each quarter of the packets is done."""
+
+    def __init__(self, num_packets: int) -> None:
+        super().__init__()
+        self._num_packets = num_packets
+        self.started = time.perf_counter()
+        self.marks: list[tuple[int, float, float]] = []
+
+    def show(self, description: str, num_packets: int, share: float) -> None:
+        super().show(description, num_packets, share)
+        if not self.marks:
+            self.started = time.perf_counter()  # the engine is loaded, the first batch is done
+            self.marks.append((num_packets, 0.0, resident_mb()))
+        elif num_packets >= self._num_packets * len(self.marks) / 4:
+            self.marks.append((num_packets, time.perf_counter() - self.started, resident_mb()))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--packets", type=int, default=20_000)
+    num_packets = parser.parse_args().packets // NUM_FRAMES * NUM_FRAMES
+    with tempfile.TemporaryDirectory() as name, Quarters(num_packets) as progress:
+        archive = Path(name, "night.tar")
+        write_archive(archive, num_packets)
+        archive_mb = archive.stat().st_size / 1e6
+        replay_offline(
+            [archive],
+            Path(name, "out"),
+            load_settings(),
+            stream_options=StreamOptions(),
+            options=OfflineOptions(),
+            progress=progress,
+        )
+    marks = progress.marks
+    print(f"{num_packets} packets of {archive_mb:.0f} MB\n{'packets':>10}{'packets/s':>12}{'resident MB':>14}")
+    for (before, then, _), (number, now, memory_mb) in pairwise(marks):
+        print(f"{number:>10}{(number - before) / (now - then):>12.0f}{memory_mb:>14.0f}")
+    per_s = (marks[-1][0] - marks[0][0]) / marks[-1][1]
+    figures = {
+        "replay_packets_per_s": per_s,
+        "ratio_to_ingest_rate_wanted": per_s / WANTED_PER_S,
+        "resident_mb_at_half": marks[2][2],
+        "resident_mb_at_end": marks[-1][2],
+        "archive_mb": archive_mb,
+    }
+    print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
+
+
+if __name__ == "__main__":
+    main()
