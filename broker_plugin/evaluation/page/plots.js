@@ -59,7 +59,8 @@ function extent(values, pad) {
 }
 
 // spec: series [{name, color, x, y, low, high, error, dash, points, hollow, text}], xLabel, yLabel, xRange, yRange,
-// xSquare (square-root axis), xNames (labels of whole numbers), diagonal, onPick(series, index), noLegend
+// xSquare (square-root axis), xNames (labels of whole numbers), diagonal, onPick(series, index), noLegend,
+// empty (what to say where there is no series)
 function plot(host, spec) {
   host.spec = spec;
   spec.hidden = spec.hidden || new Set();
@@ -67,12 +68,14 @@ function plot(host, spec) {
   if (!spec.noLegend && spec.series.length > 1) host.append(legend(host, spec));
   const legendHeight = host.firstChild ? host.firstChild.offsetHeight + 4 : 0;
   const width = Math.max(240, host.clientWidth), height = host.clientHeight - legendHeight;
-  const margin = { left: 56, right: 14, top: 8, bottom: 40 };
   const shown = spec.series.filter((series) => !spec.hidden.has(series.name));
   const all = (key) => shown.flatMap((series) => series[key] || []);
   const withErrors = shown.flatMap((s) => (s.error ? s.y.flatMap((y, i) => (y === null ? [] : [y - (s.error[i] || 0), y + (s.error[i] || 0)])) : []));
   const [x0, x1] = spec.xRange || extent(all("x"), 0.03);
   const [y0, y1] = spec.yRange || extent([...all("y"), ...all("low"), ...all("high"), ...withErrors], 0.08);
+  // room for the label and the longest tick
+  const longest = Math.max(...niceTicks(y0, y1, 5).map((tick) => number(tick).length));
+  const margin = { left: Math.max(44, 30 + 6.8 * longest), right: 14, top: 8, bottom: 40 };
   const bend = spec.xSquare ? (value) => Math.sqrt(Math.max(0, value)) : (value) => value;
   const toX = (x) => margin.left + ((bend(x) - bend(x0)) / (bend(x1) - bend(x0))) * (width - margin.left - margin.right);
   const toY = (y) => height - margin.bottom - ((y - y0) / (y1 - y0)) * (height - margin.top - margin.bottom);
@@ -80,6 +83,7 @@ function plot(host, spec) {
   host.append(frame);
   drawAxes(frame, spec, { x0, x1, y0, y1, toX, toY, width, height, margin });
   if (spec.diagonal) svg("line", { x1: toX(0), y1: toY(0), x2: toX(1), y2: toY(1), class: "guide" }, frame);
+  if (!spec.series.length) svg("text", { x: (margin.left + width - margin.right) / 2, y: height / 2 - 16, "text-anchor": "middle" }, frame, spec.empty || "nothing to draw");
   const targets = [];
   for (const series of shown) drawSeries(frame, series, toX, toY, targets);
   const cursor = svg("line", { y1: margin.top, y2: height - margin.bottom, class: "cursor", visibility: "hidden" }, frame);

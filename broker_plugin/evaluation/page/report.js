@@ -8,8 +8,9 @@ const byId = (id) => document.getElementById(id);
 
 function header() {
   const counts = EVALUATION.counts, outside = counts.num_outside_taxonomy;
+  const never = Object.values(counts.objects_by_truth).reduce((sum, value) => sum + value, 0) - EVALUATION.overall.num_objects;
   byId("subtitle").textContent = `${counts.bundle_ids.join(", ")} · ${counts.num_records} records of ${counts.num_objects} objects, ${EVALUATION.overall.num_objects} of them scored and with a truth in the taxonomy` +
-    (outside ? ` · ${outside} outside it (${counts.outside_labels.join(", ")})` : "") + (counts.num_without_truth ? ` · ${counts.num_without_truth} without a truth` : "");
+    (never ? ` · ${never} never long enough to be scored` : "") + (outside ? ` · ${outside} outside it (${counts.outside_labels.join(", ")})` : "") + (counts.num_without_truth ? ` · ${counts.num_without_truth} without a truth` : "");
   const overall = EVALUATION.overall, intervals = overall.intervals || {};
   const tile = (name, value, note) => element("div", { class: "tile" }, element("span", {}, name), element("b", {}, value), element("span", {}, note));
   for (const name of ["accuracy", "macro_f1", "log_loss", "brier", "ece"]) {
@@ -100,15 +101,16 @@ function drawSlice(slice, name) {
   byId("confusion").replaceChildren(element("div", { class: "scroll" }, element("table", { class: "confusion" }, element("thead", {}, head), element("tbody", {}, ...rows))));
   const columns = { support: "objects", precision: "precision", recall: "recall", f1: "F1", roc_auc: "ROC area", average_precision: "av. prec." };
   byId("class-table").replaceChildren(simpleTable(["", ...Object.values(columns)], CLASSES.map((label) => [label, ...Object.keys(columns).map((key) => number(slice.classes[label][key]))])));
+  const empty = "objects of two classes are needed";
   const curves = (kind) => CLASSES.filter((label) => slice.classes[label][kind]).map((label) => ({ name: label, color: CLASS_COLORS[label], ...slice.classes[label][kind] }));
-  plot(byId("roc"), { series: curves("roc"), xLabel: "false positive rate", yLabel: "true positive rate", xRange: [0, 1], yRange: [0, 1.02], diagonal: true });
-  plot(byId("pr"), { series: curves("pr"), xLabel: "recall", yLabel: "precision", xRange: [0, 1], yRange: [0, 1.02] });
+  plot(byId("roc"), { series: curves("roc"), xLabel: "false positive rate", yLabel: "true positive rate", xRange: [0, 1], yRange: [0, 1.02], diagonal: true, empty });
+  plot(byId("pr"), { series: curves("pr"), xLabel: "recall", yLabel: "precision", xRange: [0, 1], yRange: [0, 1.02], empty });
   const reliability = (label, color, bins) => ({ name: label, color, x: bins.map((bin) => bin.probability), y: bins.map((bin) => bin.frequency), text: bins.map((bin) => `said ${number(bin.probability)}, true ${number(bin.frequency)}\n${bin.count} objects`), points: true });
   const perClass = CLASSES.map((label) => reliability(label, CLASS_COLORS[label], slice.classes[label].calibration));
   plot(byId("calibration"), { series: [reliability("most probable", "#7a8796", slice.calibration), ...perClass], xLabel: "probability said", yLabel: "share true", xRange: [0, 1], yRange: [0, 1.02], diagonal: true, hidden: calibrationHidden });
-  const trade = slice.abstention;
+  const trade = slice.abstention, lowest = Math.min(1, ...[...trade.accuracy, slice.answered.accuracy].filter((value) => value !== null));
   plot(byId("abstention"), { series: [{ name: "answered above a confidence", color: "#1f6fd0", x: trade.coverage, y: trade.accuracy, text: trade.coverage.map((share, i) => `answers ${number(100 * share, 1)} %, accuracy ${number(trade.accuracy[i])}\nfrom confidence ${number(trade.threshold[i])}`) },
-    ...(slice.answered.accuracy === null ? [] : [{ name: "the ensemble's own rule", color: "#d55e00", x: [slice.answered.coverage], y: [slice.answered.accuracy], points: "only" }])], xLabel: "share answered", yLabel: "accuracy", xRange: [0, 1.02] });
+    ...(slice.answered.accuracy === null ? [] : [{ name: "the ensemble's own rule", color: "#d55e00", x: [slice.answered.coverage], y: [slice.answered.accuracy], points: "only" }])], xLabel: "share answered", yLabel: "accuracy", xRange: [0, 1.02], yRange: [Math.max(0, lowest - 0.1), 1.02] });
 }
 
 function simpleTable(head, rows) {
