@@ -1,4 +1,4 @@
-"""One Apache Kafka node on loopback, for tests and benchmarks: it may be killed and started again on its data."""
+"""Apache Kafka nodes on loopback, for tests and benchmarks: they may be killed and started again on their data."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,17 +22,19 @@ STOP_S: Final = 30.0
 _CLUSTER_ID: Final = "conventionbrokertest22"
 _PROPERTIES: Final = """
 process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller}
+node.id={node_id}
+controller.quorum.voters={voters}
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
 advertised.listeners=PLAINTEXT://127.0.0.1:{port}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 log.dirs={folder}/data
-offsets.topic.replication.factor=1
+offsets.topic.replication.factor={replication}
 offsets.topic.num.partitions=4
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
+transaction.state.log.replication.factor={replication}
+transaction.state.log.min.isr={min_isr}
+min.insync.replicas={min_isr}
+default.replication.factor={replication}
 transaction.state.log.num.partitions=4
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=500
@@ -58,19 +61,40 @@ def kafka_home() -> Path | None:
     return home if (home / "libs").is_dir() and shutil.which("java") is not None else None
 
 
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A node's place in its cluster: its ports, and every node's number and controller."""
+
+    node_id: int
+    port: int
+    controller: int
+    voters: str
+    num_nodes: int
+
+
+def make_seats(num_nodes: int) -> list[Seat]:
+    """Free loopback ports for the nodes of one cluster."""
+    ports = [(free_port(), free_port()) for _ in range(num_nodes)]
+    voters = ",".join(f"{number}@127.0.0.1:{controller}" for number, (_, controller) in enumerate(ports, 1))
+    return [Seat(number, *own, voters, num_nodes) for number, own in enumerate(ports, 1)]
+
+
 class KafkaNode:
-    """One KRaft node on free loopback ports, its data in ``folder``.
+    """One KRaft node on free loopback ports, its data in ``folder``; alone unless it has a seat in a cluster.
 
     users: passwords by name, ``admin`` among them; then clients must authenticate by SCRAM-SHA-512 and may do only
     what an access control list allows, ``admin`` everything.
     """
 
-    def __init__(self, home: Path, folder: Path, *, users: Mapping[str, str] | None = None) -> None:
-        port, controller = free_port(), free_port()
-        self.address = f"127.0.0.1:{port}"
+    def __init__(
+        self, home: Path, folder: Path, *, users: Mapping[str, str] | None = None, seat: Seat | None = None
+    ) -> None:
+        seat = seat or make_seats(1)[0]
+        self.address = f"127.0.0.1:{seat.port}"
         self._log = folder / "kafka.log"
         self._properties = folder / "server.properties"
-        values = {"port": port, "controller": controller, "folder": folder}
+        replication = min(3, seat.num_nodes)
+        values = asdict(seat) | {"folder": folder, "replication": replication, "min_isr": max(1, replication - 1)}
         properties = _PROPERTIES.format(**values)
         if users is not None:
             properties = _overridden(properties, _SECURE.format(**values, password=users["admin"]))
@@ -85,9 +109,18 @@ class KafkaNode:
 
     def start(self) -> None:
         """Start and wait until it answers; BrokerError when it does not."""
+        self.launch()
+        self.await_answer()
+
+    def launch(self) -> None:
+        """Start; a node of a cluster answers once most of them are up."""
         with self._log.open("ab") as log:
             command = [*self._java, "kafka.Kafka", str(self._properties)]
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def await_answer(self) -> None:
+        """Wait until it answers; BrokerError when it ended or does not in time."""
+        assert self._process is not None
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
@@ -127,6 +160,30 @@ class KafkaNode:
             self._process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             self.kill()
+
+
+class KafkaCluster:
+    """Several KRaft nodes: topics have three replicas, of which two must take a message."""
+
+    def __init__(self, home: Path, folder: Path, num_nodes: int) -> None:
+        self.nodes = []
+        for seat in make_seats(num_nodes):
+            place = folder / f"node-{seat.node_id}"
+            place.mkdir()
+            self.nodes.append(KafkaNode(home, place, seat=seat))
+        self.address = ",".join(node.address for node in self.nodes)
+
+    def start(self) -> None:
+        """Start all, and wait until each answers."""
+        for node in self.nodes:
+            node.launch()
+        for node in self.nodes:
+            node.await_answer()
+
+    def stop(self) -> None:
+        """SIGTERM, one after the other."""
+        for node in self.nodes:
+            node.stop()
 
 
 def _overridden(properties: str, others: str) -> str:
