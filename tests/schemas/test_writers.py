@@ -14,7 +14,7 @@ from astropy.io import fits
 
 from schemas.avro import read_container
 from schemas.decode import PacketDecoder
-from schemas.observation import Observation
+from schemas.observation import Observation, Withdrawal
 from schemas.outcome import Stamped
 from schemas.surveys.lsst_wire import BUNDLED, bundled_schema
 from schemas.surveys.ugriz import SCHEMA_NAME, UGRIZ
@@ -46,11 +46,13 @@ def stamps(side: int, *, seed: int = 1) -> Stamps:
     return Stamps(science=science, difference=difference, template=template)
 
 
-def lsst_bytes(fields: AlertFields = FIELDS, *, side: int = 31, schema_id: int = 1000) -> bytes:
+def lsst_bytes(
+    fields: AlertFields = FIELDS, *, side: int = 31, schema_id: int = 1000, images: Stamps | None = None
+) -> bytes:
     pointing = Pointing(rotation_deg=44.579, column=15.337, row=14.839)
     variance = np.full((side, side), 400.0, np.float32)
     psf = np.full((15, 15), 1 / 225)
-    return lsst_packet(fields, stamps(side), pointing, variance=variance, psf=psf, schema_id=schema_id)
+    return lsst_packet(fields, images or stamps(side), pointing, variance=variance, psf=psf, schema_id=schema_id)
 
 
 def stamped(payload: bytes) -> Observation:
@@ -129,6 +131,30 @@ def test_lsst_packet_is_read_under_its_schema(schema_id: int, side: int) -> None
             np.testing.assert_array_equal(hdus[0].data, getattr(stamps(side), name))
             assert (hdus["UNCERT"].data == 400.0).all()
             assert hdus["PSFIMAGE"].data.shape == (15, 15)
+
+
+def test_lsst_round_trip() -> None:
+    """An LSST packet says on decoding what was written; a source off the middle of a rotated stamp is put back."""
+    images = stamps(31)
+    assert images.difference is not None
+    images.difference[:] = 0.0
+    images.difference[14:17, 14:17] = 5000.0
+    seen = stamped(lsst_bytes(images=images))
+    assert (seen.object_id, seen.source_id, seen.mjd) == (FIELDS.object_id, FIELDS.source_id, FIELDS.mjd)
+    assert (seen.diff_flux_njy, seen.diff_flux_err_njy, seen.reliability) == (55473.0, 655.0, 0.75)
+    assert seen.rotation_deg == pytest.approx(44.579, abs=1e-3)
+    peak = np.argwhere(seen.difference.pixels > 2500.0).mean(axis=0)
+    # the block's middle is (15, 15) in native pixels, the source (14.839, 15.337): 0.37 px away, in any direction
+    assert np.hypot(*(peak - 15.5)) < 1.0
+    assert 0 < seen.science.noise_njy < 20.1
+
+
+def test_lsst_withdrawal_becomes_one() -> None:
+    """The packet that takes a source back decodes to a withdrawal of that source."""
+    outcome = PacketDecoder().decode(lsst_bytes(replace(FIELDS, withdrawn_mjd=61200.25)))
+    assert isinstance(outcome, Stamped)
+    assert isinstance(outcome.fact, Withdrawal)
+    assert (outcome.fact.source_id, outcome.fact.withdrawn_mjd) == (FIELDS.source_id, 61200.25)
 
 
 @pytest.mark.data

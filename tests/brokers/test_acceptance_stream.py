@@ -1,0 +1,229 @@
+"""The acceptance stream through ingest and classify on a real broker: every guarantee, on 500 objects.
+
+20 to 120 frames each (so that the bound N is exceeded), ugriz, LSST and ZTF packets over 8 input partitions without a
+key, shuffled, 5% of the frames duplicated, 5% late, 1% withdrawn. What must come of it is computed in memory first.
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from broker_plugin.demo import total
+from broker_plugin.kafka import client_config
+from broker_plugin.messages import HEADER_INPUT_OFFSET, HEADER_INPUT_PARTITION
+from broker_plugin.settings import ClassifySettings, Settings
+from broker_plugin.store import PRUNE_STEP
+from broker_plugin.testing.acceptance import (
+    NUM_PARTITIONS,
+    Stream,
+    StreamPlan,
+    build_stream,
+    expected_facts,
+    expected_values,
+    expected_views,
+)
+from broker_plugin.topic_reader import read_topic
+from broker_plugin.triggers import LoadedBundle
+from broker_plugin.version import plugin_version
+from model.bundle_store import shipped_bundles
+from model.runtime import load_scorer
+from schemas.classification import Classification, Status
+from schemas.observation import content_digest
+from schemas.view import SPARE_FRAMES
+from tests.brokers.support import Accounts, Run
+
+PLAN: Final = StreamPlan(num_objects={"ugriz": 350, "lsst": 100, "ztf": 50})
+MAX_FRAMES: Final = 32
+# Batches of seconds, of which only an object's newest trigger is scored: what two cores can do in a minute.
+SETTINGS: Final = (
+    f"classify.max_frames={MAX_FRAMES}",
+    "classify.coalesce=true",
+    "classify.coalesce_lag=1",
+    "classify.batch_size=2000",
+    "classify.batch_deadline_s=4.0",
+    "internal.partitions=4",
+)
+pytestmark = pytest.mark.timeout(400)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The stream and what it must lead to: digests of all facts, the view's frames and last value of each object."""
+
+    stream: Stream
+    digests: frozenset[bytes]
+    frames: dict[bytes, tuple[str, ...]]
+    values: dict[bytes, bytes]
+
+
+def load_bundles() -> list[LoadedBundle]:
+    settings = ClassifySettings(max_frames=MAX_FRAMES)
+    return [LoadedBundle.of(load_scorer(path, threads=settings.threads), settings) for path in shipped_bundles()]
+
+
+@pytest.fixture(scope="session")
+def truth() -> Truth:
+    """Drawn and computed once for both brokers."""
+    stream = build_stream(PLAN)
+    facts = expected_facts(stream.payloads)
+    bundles = load_bundles()
+    views = {key: view for bundle in bundles for key, view in expected_views(facts, bundle).items()}
+    return Truth(
+        stream,
+        frozenset(fact.key.digest for stored in facts.values() for fact in stored),
+        {key: tuple(fact.source_id for fact, _ in view) for key, view in views.items()},
+        expected_values(facts, bundles, plugin_version=plugin_version()),
+    )
+
+
+def send_stream(settings: Settings, stream: Stream) -> None:
+    """A topic of eight partitions, every packet on the one drawn for it, none with a key."""
+    (topic,) = settings.input.topics
+    admin = AdminClient(client_config(settings.input))
+    largest = {"max.message.bytes": str(settings.internal.max_message_bytes)}
+    admin.create_topics([NewTopic(topic, NUM_PARTITIONS, 1, config=largest)])[topic].result(30)
+    producer = Producer(client_config(settings.input) | {"linger.ms": 5})
+    for packet in stream.packets:
+        while True:
+            try:
+                producer.produce(topic, value=packet.payload, partition=packet.partition)
+                break
+            except BufferError:
+                producer.poll(0.1)
+        producer.poll(0)
+    assert producer.flush(60) == 0
+
+
+def test_the_stream_is_what_it_says(truth: Truth) -> None:
+    """500 objects of 20 to 120 frames, some beyond N; duplicates, withdrawals, and alerts of one object all over."""
+    stream = truth.stream
+    num_frames = sum(stream.num_frames.values())
+    assert len(stream.num_frames) == 500
+    assert min(stream.num_frames.values()) >= 20
+    assert 100 <= max(stream.num_frames.values()) <= 120
+    assert sum(frames > MAX_FRAMES + SPARE_FRAMES for frames in stream.num_frames.values()) >= 10
+    assert sum(packet.is_duplicate for packet in stream.packets) == round(0.05 * num_frames)
+    assert sum(map(len, stream.withdrawn.values())) == round(0.01 * num_frames)
+    partitions: dict[bytes, set[int]] = {}
+    for packet in stream.packets:
+        partitions.setdefault(packet.key, set()).add(packet.partition)
+    assert min(map(len, partitions.values())) > 1
+
+
+def test_truth_does_not_depend_on_the_order(truth: Truth) -> None:
+    """The views of another order of the same packets, duplicates left out, are the same."""
+    packets = [packet for packet in truth.stream.packets if not packet.is_duplicate and packet.key < b"m"]
+    random.Random(1).shuffle(packets)
+    facts = expected_facts(packet.payload for packet in packets)
+    frames = {
+        key: tuple(fact.source_id for fact, _ in view)
+        for bundle in load_bundles()
+        for key, view in expected_views(facts, bundle).items()
+    }
+    assert frames
+    assert frames == {key: truth.frames[key] for key in frames}
+
+
+def done(accounts: Accounts, num_packets: int) -> bool:
+    """Every packet has its outcome in both roles (none of the stream is filtered)."""
+    return min(total(accounts, role) for role in ("ingest", "classify")) >= num_packets
+
+
+def test_every_guarantee_on_the_stream(broker: str, truth: Truth, tmp_path: Path) -> None:
+    """No stamp lost, last records as computed, withdrawn frames absent, views and store bounded, ledger balanced."""
+    run = Run(broker, tmp_path, *SETTINGS)
+    started, num_packets = time.monotonic(), len(truth.stream.packets)
+    with run.worker() as worker:
+        send_stream(run.settings, truth.stream)
+        accounts = run.await_accounts(worker, lambda found: done(found, num_packets), timeout_s=300)
+    seconds = time.monotonic() - started
+    assert worker.returncode == 0, run.log.read_text()[-4000:]
+    print(f"{num_packets} packets in {seconds:.0f} s: {num_packets / seconds:.0f} a second")
+    check_no_stamp_lost(run, truth)
+    check_ledger(run, truth, accounts)
+    check_last_records(run, truth)
+    check_store_is_bounded(run, truth)
+
+
+def check_no_stamp_lost(run: Run, truth: Truth) -> None:
+    """Every fact of every packet is on the stamp log, once for each time its packet was sent, all of one object in
+    one partition although they came from several."""
+    internal = run.settings.internal
+    digests: Counter[bytes] = Counter()
+    inputs: set[tuple[int, int]] = set()
+    places: dict[bytes, set[int]] = {}
+    for message in read_topic(internal, internal.stamp_log_topic):
+        headers: dict[str, bytes] = dict(message.headers() or ())  # type: ignore[arg-type]
+        inputs.add((int(headers[HEADER_INPUT_PARTITION]), int(headers[HEADER_INPUT_OFFSET])))
+        digests[content_digest(message.value() or b"")] += 1
+        places.setdefault(message.key() or b"", set()).add(int(message.partition() or 0))  # type: ignore[arg-type]
+    assert set(digests) == truth.digests
+    assert len(inputs) == digests.total() == len(truth.stream.packets)
+    assert all(len(of_object) == 1 for of_object in places.values())
+
+
+def check_ledger(run: Run, truth: Truth, accounts: Accounts) -> None:
+    """consumed = stamped; read = duplicate + stored-only + triggered; a record for each trigger not superseded."""
+    num_packets = len(truth.stream.packets)
+    assert all(account.balanced for account in accounts.values())
+    ingest = {partition: account for (role, _, partition), account in accounts.items() if role == "ingest"}
+    sent = Counter(packet.partition for packet in truth.stream.packets)
+    assert {p: (a.first_offset, a.last_offset + 1) for p, a in ingest.items()} == {p: (0, n) for p, n in sent.items()}
+    assert total(accounts, "ingest", "stamped") == total(accounts, "ingest") == num_packets
+    counts = {
+        outcome: total(accounts, "classify", outcome)
+        for outcome in ("duplicate", "stored_only", "classified", "abstained", "too_short", "superseded")
+    }
+    assert sum(counts.values()) == total(accounts, "classify") == num_packets
+    assert counts["superseded"] > 0
+    # a copy of a frame that the store has dropped since is new to it, and triggers
+    copies = [packet.key for packet in truth.stream.packets if packet.is_duplicate]
+    kept = [key for key in copies if truth.stream.num_frames[key] <= MAX_FRAMES + SPARE_FRAMES]
+    assert len(kept) <= counts["duplicate"] <= len(copies)
+    records = sum(len(values) for values in run.values_by_trigger().values())
+    assert records == counts["classified"] + counts["abstained"] + counts["too_short"]
+
+
+def check_last_records(run: Run, truth: Truth) -> None:
+    """Byte for byte what was computed, withdrawn frames absent, N frames at most; at least 200 classified."""
+    values = run.last_values()
+    assert values == truth.values
+    records = {key: Classification.from_bytes(value) for key, value in values.items()}
+    for key, record in records.items():
+        withdrawn = truth.stream.withdrawn.get(key, frozenset())
+        assert not withdrawn & set(truth.frames[key])
+        assert record.num_frames == min(MAX_FRAMES, truth.stream.num_frames[key] - len(withdrawn))
+    assert sum(record.status is Status.CLASSIFIED for record in records.values()) >= 200
+
+
+def stored_facts(folder: Path) -> Iterator[tuple[bytes, int]]:
+    """Object key and number of facts, over all partitions' stores."""
+    for path in folder.glob("*.sqlite"):
+        with sqlite3.connect(path) as connection:
+            yield from connection.execute(
+                "SELECT objects.key, count(*) FROM facts JOIN objects ON objects.id = object GROUP BY object"
+            )
+        connection.close()
+
+
+def check_store_is_bounded(run: Run, truth: Truth) -> None:
+    """What no view can need is deleted (an object's facts are looked over at every step of their number), and
+    nothing else."""
+    held = dict(stored_facts(run.settings.classify.state_dir))
+    sent = {key: n + len(truth.stream.withdrawn.get(key, ())) for key, n in truth.stream.num_frames.items()}
+    assert set(held) == set(sent)
+    settled = MAX_FRAMES + SPARE_FRAMES
+    assert all(held[key] == sent[key] for key in sent if sent[key] <= settled)
+    assert all(held[key] < sent[key] for key in sent if sent[key] > settled + 2 * PRUNE_STEP)
