@@ -8,6 +8,7 @@ ConventionError
 ├── BundleError              the bundle's: refused at load, with the reason
 ├── InferenceError           the model's or the machine's: not even one sequence can be scored; exit status 1
 ├── StoreError               the local state's: another process holds it, or it belongs to another topic
+├── TrainingError            the data's or the recipe's: training cannot go on; the text names the batch
 ├── EvaluationError          the operator's: record files or a truth table cannot be used as they are
 ├── BrokerError              the broker's: retries are used up; exit status 1, a supervisor restarts
 └── TooManyDeadLetters       the stream's or this version's: so many packets cannot be read that going on is no use
@@ -104,6 +105,11 @@ class InferenceError(ConventionError):
 
 class StoreError(ConventionError):
     """A stamp store file cannot be used: it is locked, or its identity does not match the topic."""
+
+
+class TrainingError(ConventionError):
+    """Training cannot go on: a loss is not finite, or a class has no object; the text names the batch or the
+    class."""
 
 
 class EvaluationError(ConventionError):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from broker_plugin.commands.common import add_settings_arguments, settings_from
+from broker_plugin.commands.training import add_training_arguments, run_training
 from schemas.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -17,13 +18,17 @@ if TYPE_CHECKING:
     from schemas.archive.packet import Damage
     from train.fact_set import Snapshot
 
-HELP: Final = "Make training sets from the stamp log, from archives or from the published stamp layout."
-EXAMPLE: Final = "convention-broker train export-log --config worker.toml --output snapshots/2027-01"
+HELP: Final = (
+    "Train, calibrate and export a bundle from a recipe; what is cut off is continued by the same command.\n"
+    "With an ACTION: make training sets from the stamp log, from archives or from the published stamp layout."
+)
+EXAMPLE: Final = "convention-broker train --recipe debug --output runs/debug"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """One sub-verb each."""
-    verbs = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    """Training itself, and a sub-verb for each way to make a training set."""
+    add_training_arguments(parser)
+    verbs = parser.add_subparsers(dest="action", required=False, metavar="ACTION")
     export = verbs.add_parser("export-log", help="freeze the stamp log to a snapshot of sequences with a digest")
     add_settings_arguments(export)
     archive = verbs.add_parser("import-archive", help="archived alert packets to a snapshot of sequences")
@@ -39,8 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the sub-verb."""
-    actions = {"export-log": _export_log, "import-archive": _import_archive, "import-published": _import_published}
+    """Train, or run the sub-verb."""
+    actions = {
+        None: run_training,
+        "export-log": _export_log,
+        "import-archive": _import_archive,
+        "import-published": _import_published,
+    }
     return actions[args.action](args)
 
 

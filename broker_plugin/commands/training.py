@@ -1,0 +1,122 @@
+"""``train`` without an action: a recipe to a bundle."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from schemas.errors import SettingsError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from train.label_table import LabelTable
+
+
+def add_training_arguments(parser: argparse.ArgumentParser) -> None:
+    """What to train on what, and where to put it."""
+    parser.add_argument("--recipe", metavar="NAME", help="a shipped recipe (debug, ...) or a TOML file")
+    override = "override one value of the recipe; may be repeated"
+    parser.add_argument("--with", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help=override)
+    data = "sets of sequences, folders of simulate, or snapshots; default: what the recipe simulates"
+    parser.add_argument("--data", type=Path, action="append", default=[], metavar="DIR", help=data)
+    parser.add_argument("--labels", type=Path, default=None, metavar="FILE", help="label table, CSV or Parquet")
+    mapping = "class mapping, CSV name,class; default: the names of TNS and SIMBAD"
+    parser.add_argument("--class-mapping", type=Path, default=None, metavar="FILE", help=mapping)
+    # not required here: argparse would ask the sub-verbs' users for it too
+    parser.add_argument("--output", type=Path, default=None, metavar="DIR", help="the run's folder")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--threads", type=int, default=None, metavar="N", help="of torch; default: its own choice")
+    parser.add_argument("--workers", type=int, default=2, metavar="N", help="processes that simulate; default 2")
+
+
+def run_training(args: argparse.Namespace) -> int:
+    """Simulate or read, train, calibrate, export."""
+    if args.output is None or args.recipe is None:
+        raise SettingsError("train needs --recipe and --output, or an ACTION; see train --help")
+    import torch
+
+    from broker_plugin.version import plugin_version
+    from train.pipeline import Provenance, train_bundle
+    from train.prepare import load_sets, sequence_folders, simulated_sets
+    from train.recipe import load_recipe
+
+    recipe = load_recipe(args.recipe, args.overrides)
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
+    if args.device == "cuda" and not torch.cuda.is_available():
+        raise SettingsError("--device cuda: torch sees no CUDA device")
+    with progress_bar() as bar:
+        folders = sequence_folders(args.data)
+        if not folders:
+            task = bar.add_task("simulating", total=recipe.simulation.num_objects + recipe.simulation.num_novel)
+            by = f"convention-broker {plugin_version()}"
+            folders = simulated_sets(
+                recipe.simulation,
+                args.output / "data",
+                workers=args.workers,
+                by=by,
+                progress=lambda count: bar.advance(task, count),
+            )
+        data, said = load_sets(folders, read_label_table(args))
+        provenance = Provenance({"sets": said}, command_line(args), plugin_version())
+        trained = train_bundle(
+            recipe,
+            data,
+            args.output,
+            provenance,
+            device=args.device,
+            say=lambda text: print(text, file=sys.stderr),  # noqa: T201
+            progress=Bars(bar).update,
+        )
+    print(trained.bundle_id)  # noqa: T201
+    print(trained.bundle)  # noqa: T201
+    return 0
+
+
+def read_label_table(args: argparse.Namespace) -> LabelTable | None:
+    """The table of ``--labels`` under the mapping of ``--class-mapping``, None when there is none."""
+    from train.label_table import read_labels, read_mapping
+
+    return None if args.labels is None else read_labels(args.labels, read_mapping(args.class_mapping))
+
+
+def command_line(args: argparse.Namespace) -> str:
+    """That makes the same bundle again."""
+    parts = ["convention-broker train", f"--recipe {args.recipe}"]
+    parts += [f"--with {override}" for override in args.overrides]
+    parts += [f"--data {path}" for path in args.data]
+    parts += [f"--labels {args.labels}"] if args.labels is not None else []
+    return " ".join([*parts, "--output DIR"])
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """On standard error, silent where that is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
+        yield bar
+
+
+class Bars:
+    """One bar a stage of a member, with a running loss."""
+
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+        self._tasks: dict[str, tuple[int, float]] = {}
+
+    def update(self, name: str, step: int, total: int, loss: float) -> None:
+        """Step ``step`` of ``total`` of ``name`` is done."""
+        if name not in self._tasks:
+            self._tasks[name] = (self._bar.add_task(name, total=total), loss)
+        task, running = self._tasks[name]
+        running += 0.02 * (loss - running)
+        self._tasks[name] = (task, running)
+        self._bar.update(task, completed=step, description=f"{name} loss {running:.3f}")  # type: ignore[arg-type]

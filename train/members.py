@@ -1,0 +1,137 @@
+"""The members of an ensemble: each fold's networks, first stage and transfer, in folders of their own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from model import registry
+from schemas.errors import TrainingError
+from train.dataset import DataSet
+from train.recipe import Recipe
+from train.samples import Sampler
+from train.stage import Plan, train_stage
+
+WEIGHTS_FILE: Final = "weights.safetensors"
+DONE_FILE: Final = "member.json"
+FIRST: Final = "first"
+TRANSFER: Final = "transfer"
+MEMBERS_A_FOLD: Final = 1000  # seeds of members of different folds never meet
+
+Integers = NDArray[np.int64]
+State = dict[str, Tensor]
+Progress = Callable[[str, int, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which member: of which fold (the one it does not train on), and its number there."""
+
+    fold: int
+    member: int
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return f"fold{self.fold}-member{self.member}"
+
+    def seed(self, recipe: Recipe) -> int:
+        """Of its weights and samples."""
+        return recipe.seed + MEMBERS_A_FOLD * self.fold + self.member
+
+
+def places(recipe: Recipe) -> list[Place]:
+    """All members of a recipe."""
+    ensemble = recipe.ensemble
+    return [Place(fold, member) for fold in range(ensemble.folds) for member in range(ensemble.members)]
+
+
+def train_member(
+    recipe: Recipe,
+    data: DataSet,
+    place: Place,
+    folder: Path,
+    *,
+    device: str = "cpu",
+    start: Mapping[str, Tensor] | None = None,
+    progress: Progress,
+) -> State:
+    """One member, in ``folder``; a finished one is read, an interrupted one continued. ``start``: weights to
+    fine-tune.
+
+    With transfer steps the first stage trains on unconfirmed objects and the second on confirmed ones; without, the
+    one stage trains on all. ``progress`` is told of stage, step and loss.
+    """
+    done = folder / DONE_FILE
+    if done.exists():
+        return load_file(folder / WEIGHTS_FILE)
+    train_rows, validation_rows = data.fold(place.fold)
+    seed = place.seed(recipe)
+    torch.manual_seed(seed)
+    network = registry.create(recipe.network.name, **recipe.network.full_config)
+    sampler = Sampler(data, recipe)
+    confirmed = data.rows["confirmed"]
+    staged = recipe.transfer.steps > 0
+    plan = Plan(
+        rows=train_rows[~confirmed[train_rows]] if staged else train_rows,
+        validation=validation_rows[~confirmed[validation_rows]] if staged else validation_rows,
+        steps=recipe.optimiser.steps,
+        learning_rate=recipe.optimiser.learning_rate,
+        seed=seed,
+        start={**network.state_dict(), **(start or {})},
+        device=device,
+    )
+    plans = {FIRST: plan}
+    if staged:
+        plans[TRANSFER] = replace(
+            plan,
+            rows=train_rows[confirmed[train_rows]],
+            validation=validation_rows[confirmed[validation_rows]],
+            old_rows=plan.rows,
+            old_share=recipe.transfer.old_share,
+            steps=recipe.transfer.steps,
+            learning_rate=recipe.optimiser.learning_rate * recipe.transfer.rate,
+            frozen_norm=True,
+            frozen_backbone=recipe.transfer.frozen_backbone,
+            seed=seed + MEMBERS_A_FOLD // 2,
+        )
+    summary: dict[str, Any] = {"seed": seed, "stages": {}}
+    weights: State = {}
+    for stage, planned in plans.items():
+        _refuse_empty(data, planned, f"{place.name}, stage {stage}")
+        planned = replace(planned, start=weights) if weights else planned
+        tell = _teller(progress, stage)
+        weights, curves = train_stage(network, sampler, planned, recipe.optimiser, folder / stage, progress=tell)
+        best = curves.best
+        assert best is not None
+        summary["stages"][stage] = {
+            "objects": len(planned.rows),
+            "steps": len(curves.losses),
+            "seconds": round(curves.seconds, 1),
+            "best": curves.validations[best],
+        }
+    save_file(weights, folder / WEIGHTS_FILE)
+    done.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    return weights
+
+
+def _teller(progress: Progress, stage: str) -> Callable[[int, float], None]:
+    return lambda step, loss: progress(stage, step, loss)
+
+
+def _refuse_empty(data: DataSet, plan: Plan, where: str) -> None:
+    for what, rows in (("train", plan.rows), ("validate", plan.validation)):
+        missing = sorted(set(range(4)) - set(data.labels(rows).tolist()))
+        if missing and what == "train":
+            raise TrainingError(f"{where}: no object to train on of class numbers {missing}: {data.counts()}")
+        if not len(rows):
+            raise TrainingError(f"{where}: no object to {what} on: {data.counts()}")

@@ -1,0 +1,89 @@
+"""The data set of a run: sets that are given, or the recipe's own simulation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from schemas.errors import SettingsError
+from train.dataset import DataSet, joined, set_digest, simulated
+from train.label_table import LabelTable
+from train.labelled import labelled
+from train.recipe import Simulation
+from train.simulator.objects import SetSettings
+from train.simulator.production import Outputs, described, simulate
+from train.simulator.sequence_set import SequenceSet
+from train.simulator.survey_description import SURVEYS
+
+SEQUENCES: Final = "sequences"
+SET_FILE: Final = "set.json"
+
+
+def sequence_folders(paths: Sequence[Path]) -> list[Path]:
+    """The sets of sequences that paths name: a set, a folder of ``simulate``, or a snapshot. SettingsError for
+    others."""
+    found: list[Path] = []
+    for path in paths:
+        if (path / SET_FILE).is_file():
+            found.append(path)
+        elif (path / SEQUENCES / SET_FILE).is_file():
+            found.append(path / SEQUENCES)
+        else:
+            sets = sorted(entry.parent for entry in path.glob(f"*/{SET_FILE}"))
+            if not sets:
+                raise SettingsError(f"{path}: neither a set of sequences, nor a folder of simulate, nor a snapshot")
+            found += sets
+    return found
+
+
+def load_sets(
+    folders: Sequence[Path], labels: LabelTable | None, *, grid_id: str | None = None
+) -> tuple[DataSet, list[dict[str, Any]]]:
+    """Sets as one data set, and what the card says of each. With a label table every set is joined with it, but for
+    those that carry labels of their own (the simulator's, the published layout's). grid_id: leave sets of others
+    out."""
+    parts, said = [], []
+    for folder in folders:
+        sequences = SequenceSet(folder)
+        if grid_id is not None and sequences.about["grid_id"] != grid_id:
+            continue
+        own = any(sequences.text("label"))
+        entry: dict[str, Any] = {"made": sequences.about["made"], "sha256": set_digest(folder)}
+        if own:
+            parts.append(simulated(sequences))
+        elif labels is None:
+            raise SettingsError(f"{folder} carries no labels: give a label table with --labels")
+        else:
+            join = labelled(sequences, labels)
+            parts.append(join.data)
+            entry |= {
+                "labels": str(labels.path),
+                "labels_without_sequence": join.num_labels_without_sequence,
+                "sequences_without_label": join.num_sequences_without_label,
+            }
+        said.append(entry | {"objects": len(parts[-1])})
+    return joined(parts), said
+
+
+def simulated_sets(
+    simulation: Simulation, folder: Path, *, workers: int, by: str, progress: Callable[[int], None]
+) -> list[Path]:
+    """The recipe's own simulation in ``folder``, made unless it is there already; SettingsError when another is."""
+    settings = SetSettings(
+        SURVEYS[simulation.survey],
+        simulation.num_objects,
+        simulation.seed,
+        form=simulation.form,
+        mix=simulation.mix,
+        num_novel=simulation.num_novel,
+        label_noise=simulation.label_noise,
+    )
+    target = folder / SEQUENCES
+    if (target / SET_FILE).is_file():
+        if SequenceSet(target).about["made"]["settings"] != described(settings):
+            raise SettingsError(f"{folder} holds a set of other settings: remove it or name another folder")
+        return [target]
+    made = {"by": by, "settings": described(settings)}
+    simulate(settings, Outputs(folder, True, False), workers=workers, made=made, progress=progress)
+    return [target]
