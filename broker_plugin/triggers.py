@@ -14,6 +14,7 @@ from schemas.view import FactKey, ViewRule
 
 NO_BUNDLE: Final = "grid"
 OTHER_BAND: Final = "band"
+NO_PIXELS: Final = "no_pixels"  # a packet without cutouts, or with none of their pixels valid
 NO_FRAMES: Final = "no_frames"
 BACKFILL: Final = "backfill"
 
@@ -65,6 +66,8 @@ def bundle_for(
         return None, NO_BUNDLE
     if key.band_id not in bundle.rule.band_ids:
         return None, OTHER_BAND
+    if not key.is_withdrawal and key.num_valid == 0:
+        return None, NO_PIXELS
     return bundle, None
 
 

@@ -66,8 +66,6 @@ class PacketDecoder:
             return Filtered(header.identity, FilterReason.DECODE_ONLY)
         if header.identity.object_id is None:  # whatever the cuts: it belongs to no sequence
             return Filtered(header.identity, FilterReason.MOVING_OBJECT)
-        if not any(survey.cutouts(packet.record).values()):
-            return Filtered(header.identity, FilterReason.NO_CUTOUTS)
         return Stamped(header.identity, survey.read_observation(packet.record, header, self._keep_native))
 
 

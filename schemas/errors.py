@@ -65,7 +65,6 @@ class FilterReason(StrEnum):
     RELIABILITY = "reliability"
     MOVING_OBJECT = "moving_object"
     SKY = "sky"
-    NO_CUTOUTS = "no_cutouts"
     DECODE_ONLY = "decode_only"
 
 

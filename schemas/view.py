@@ -58,8 +58,12 @@ class ViewRule:
             raise ValueError(f"a view of {self.max_frames} frames over {self.max_days} days")
 
     def admits(self, fact: FactKey) -> bool:
-        """Whether an observation can appear in the view (and so whether it can change it)."""
-        return fact.band_id in self.band_ids and (fact.is_withdrawal or fact.grid_id == self.grid_id)
+        """Whether an observation can appear in the view (and so whether it can change it).
+
+        One without a valid pixel (a packet without cutouts) shows nothing: it is kept, and never seen.
+        """
+        shows = fact.is_withdrawal or (fact.grid_id == self.grid_id and fact.num_valid > 0)
+        return shows and fact.band_id in self.band_ids
 
 
 def current_facts(facts: Iterable[FactKey]) -> list[FactKey]:

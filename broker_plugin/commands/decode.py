@@ -19,6 +19,13 @@ HELP: Final = (
 )
 EXAMPLE: Final = "convention-broker decode alerts/ --json"
 SCHEMA_UNAVAILABLE: Final = "schema_unavailable"
+# part of an archive that no packet could be read from: its line has no index
+DAMAGED: Final = "damaged_archive"
+NO_PIXELS: Final = "no_pixels"
+KEYS: Final = (
+    "path", "index", "survey", "schema", "object_id", "source_id", "mjd", "band", "outcome", "reason",
+    "flux_sum_njy", "num_valid", "cutouts", "detail",
+)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +44,8 @@ def run(args: argparse.Namespace) -> int:
     from schemas.archive.reader import ArchiveReader
 
     def damage(found: Damage) -> None:
-        _print({"path": found.path, "outcome": "damaged", "detail": found.detail}, as_json=args.json)
+        lost = {"path": found.path, "outcome": "dead_letter", "reason": DAMAGED, "detail": found.detail}
+        _print(lost, as_json=args.json)
 
     reader = _packet_reader(args.schema)
     for packet in ArchiveReader(args.paths, damage):
@@ -63,6 +71,8 @@ def _packet_reader(schema: str | None) -> PacketReader:
 
 
 def _print(line: dict[str, Any], *, as_json: bool) -> None:
+    """Every key in one order, null for what is not known."""
+    line = {key: line.get(key) for key in KEYS}
     shown = (f"{key}={value}" for key, value in line.items() if value is not None)
     print(json.dumps(line) if as_json else " ".join(shown))  # noqa: T201
 
@@ -93,6 +103,8 @@ def _line(payload: bytes, reader: PacketReader) -> dict[str, Any]:
     if isinstance(outcome.fact, Observation):
         line["flux_sum_njy"] = float(outcome.fact.difference.pixels.sum())
         line["num_valid"] = outcome.fact.num_valid
+        if not outcome.fact.num_valid:
+            line["reason"] = NO_PIXELS  # a masked frame: kept, and in no sequence
     return line
 
 

@@ -90,6 +90,16 @@ def test_every_kind_of_offset(store: StampStore) -> None:
     assert len(store.facts(b"ztf:A")) == 5
 
 
+def test_a_frame_without_pixels_is_kept_and_never_seen(store: StampStore) -> None:
+    """A packet without cutouts is stored, triggers nothing, and is in no view; its whole reading replaces it."""
+    masked, whole = make_observation(source=1, num_valid=0), make_observation(source=1)
+    result = run(
+        make_engine(), store, to_log([make_observation(source=0), masked, make_observation(source=2), whole])
+    )
+    assert outcomes(result)[1] == ("stored_only", "no_pixels")
+    assert [r.classification.num_frames for r in result.records] == [1, 2, 3]
+
+
 def test_record_and_headers(store: StampStore) -> None:
     """The value speaks of the view, the headers of the delivery; the key is the object's."""
     messages = to_log([make_observation(source=s) for s in (3, 1)], start=10)

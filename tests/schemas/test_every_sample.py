@@ -22,7 +22,7 @@ from schemas.archive.packet import ArchivePacket
 from schemas.archive.reader import ArchiveReader
 from schemas.cuts import Cuts
 from schemas.decode import PacketDecoder, survey_of
-from schemas.errors import DeadLetterReason, FilterReason, PacketError, SchemaUnavailable
+from schemas.errors import DeadLetterReason, PacketError, SchemaUnavailable
 from schemas.fits import read_hdus
 from schemas.observation import Observation
 from schemas.outcome import Filtered, Stamped
@@ -74,9 +74,8 @@ OUTCOMES = {
     ("elasticc", "unknown_survey"): 5626,  # light curves without images
     ("lsst", "bad_field"): 19,
     ("lsst", "moving_object"): 53,
-    ("lsst", "no_cutouts"): 10,
     ("lsst", "schema_unavailable"): 4,  # id 12345
-    ("lsst", "stamp"): 159,
+    ("lsst", "stamp"): 169,  # 10 without cutouts: masked frames
     ("lsst", "unknown_framing"): 3,
     ("lsst", "unknown_survey"): 3,  # ELAsTiCC's
     ("lsst", "unsupported_version"): 12,
@@ -84,9 +83,8 @@ OUTCOMES = {
     ("ztf", "missing_field"): 6,
     ("ztf", "moving_object"): 29,
     ("ztf", "no_calibration"): 18,  # from before packets had a zero point
-    ("ztf", "no_cutouts"): 12,
     ("ztf", "programid"): 29,
-    ("ztf", "stamp"): 782,
+    ("ztf", "stamp"): 794,  # 12 without cutouts: masked frames
     ("ztf", "unknown_framing"): 3,
 }
 # manifest rows behind damage that ends the container, which an archive does not count as packets
@@ -185,15 +183,17 @@ def changed(path: Path, **changes: object) -> bytes:
 
 
 def test_null_cutouts(sample_data: Path) -> None:
-    """With one cutout null a packet is a frame with that plane masked, with all null it is filtered."""
+    """With one cutout null a packet is a frame with that plane masked, with all null all of it is masked."""
     path = sorted((sample_data / SUPERNOVA).iterdir())[0]
     outcome = PacketDecoder().decode(changed(path, cutoutDifference=None))
     assert isinstance(outcome, Stamped)
     assert isinstance(outcome.fact, Observation)
     assert outcome.fact.difference.num_valid == 0 < outcome.fact.science.num_valid
     outcome = PacketDecoder().decode(changed(path, cutoutDifference=None, cutoutScience=None, cutoutTemplate=None))
-    assert isinstance(outcome, Filtered)
-    assert outcome.reason is FilterReason.NO_CUTOUTS
+    assert isinstance(outcome, Stamped)
+    assert isinstance(outcome.fact, Observation)
+    assert outcome.fact.num_valid == 0
+    assert outcome.fact.diff_flux_njy > 0.0
 
 
 def test_broken_cutouts_and_truncation(sample_data: Path) -> None:

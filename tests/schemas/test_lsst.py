@@ -108,12 +108,11 @@ def test_an_absent_cutout_and_unusable_pixels_are_masked() -> None:
         ({"diaObjectId": 0, "ssObjectId": 9}, FilterReason.MOVING_OBJECT),
         ({"diaObjectId": None}, FilterReason.MOVING_OBJECT),
         ({"ssObjectId": 9}, FilterReason.MOVING_OBJECT),
-        ({}, FilterReason.NO_CUTOUTS),
         ({"reliability": 0.2}, FilterReason.RELIABILITY),
     ],
 )
 def test_filters(source: dict[str, Any], reason: FilterReason) -> None:
-    """Moving objects, packets without a cutout and unreliable ones are filtered, each with its reason."""
+    """Moving objects and unreliable sources are filtered, each with its reason."""
     outcome = PacketDecoder(cuts=Cuts(min_reliability=0.5)).decode(wire(alert(**source)))
     assert isinstance(outcome, Filtered)
     assert outcome.reason is reason
