@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from types import ModuleType
 from typing import Final, NoReturn
 
 from broker_plugin.version import plugin_version
@@ -53,8 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _run(verb, rest)
 
 
-def _run(verb: str, arguments: list[str]) -> int:
-    command = import_module(f"broker_plugin.commands.{VERBS[verb][0]}")
+def parser_of(verb: str) -> argparse.ArgumentParser:
+    """The arguments of one verb, of those in VERBS."""
+    command = _module(verb)
     parser = argparse.ArgumentParser(
         prog=f"convention-broker {verb}",
         description=command.HELP,
@@ -62,9 +64,17 @@ def _run(verb: str, arguments: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     command.add_arguments(parser)
-    args = parser.parse_args(arguments)
+    return parser
+
+
+def _module(verb: str) -> ModuleType:
+    return import_module(f"broker_plugin.commands.{VERBS[verb][0]}")
+
+
+def _run(verb: str, arguments: list[str]) -> int:
+    args = parser_of(verb).parse_args(arguments)
     try:
-        return int(command.run(args))
+        return int(_module(verb).run(args))
     except SettingsError as error:
         return _complain(str(error), WRONG_USAGE)
     except ConventionError as error:
