@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 HELP: Final = (
-    "Start an embedded broker, feed it ZTF alerts (real ones of CONVENTION_SAMPLE_DATA if it is set, simulated ones "
-    "otherwise), run the worker, and show the classified objects, the ledger and the picture of one sequence."
+    "Start an embedded broker, feed it ZTF and LSST alerts (real ones where CONVENTION_SAMPLE_DATA or ../shared/data "
+    "has them, and simulated ones), run the worker, and show the objects, the ledger and the picture of one sequence."
 )
 EXAMPLE: Final = "convention-broker demo --output demo-output"
 

@@ -21,7 +21,7 @@ from schemas.sequence import StampSequence
 # Okabe and Ito's colours for the classes (distinct to colour-blind readers), the survey's habit for bands.
 CLASS_COLORS: Final = dict(zip(CLASS_NAMES, ("#0072b2", "#d55e00", "#b8579b", "#009e73"), strict=True))
 BAND_COLORS: Final = dict(zip(BANDS, ("#7b52c7", "#2a9d55", "#d1495b", "#c98a16", "#8c564b", "#5b6776"), strict=True))
-MAX_TICKS: Final = 12
+MAX_TICKS: Final = 9
 INCHES_A_NIGHT, MIN_WIDTH, MAX_WIDTH = 0.42, 8.0, 30.0
 
 
@@ -88,7 +88,7 @@ def write_png(view: ObjectView, path: Path, *, plane: str = "science") -> None:
     last = view.records[-1].classification
     figure.suptitle(f"{view.survey} {view.object_id}: {last.predicted_class or last.status.value}, {plane} stamps")
     if sequence:
-        _draw_stamps(axes[0], sequence, plane, view.first_mjd)
+        _draw_stamps(axes[0], sequence, plane)
         _draw_light_curve(axes[1], sequence, view.first_mjd)
         axes[2].sharex(axes[1])
     _draw_probabilities(axes[-1], view)
@@ -96,14 +96,14 @@ def write_png(view: ObjectView, path: Path, *, plane: str = "science") -> None:
     figure.savefig(path, format="png", dpi=110)
 
 
-def _draw_stamps(axes: Any, sequence: StampSequence, plane: str, first_mjd: float) -> None:
+def _draw_stamps(axes: Any, sequence: StampSequence, plane: str) -> None:
     grid, picture = sequence_grid(sequence, plane)
     axes.imshow(picture, interpolation="nearest", aspect="equal")
     middle = STAMP_SIZE / 2 - 0.5
     axes.set_yticks([middle + STAMP_SIZE * row for row in range(len(grid.bands))], grid.bands)
     nights = _spread(len(grid.mjd_T))
-    axes.set_xticks([middle + STAMP_SIZE * n for n in nights], [f"{grid.mjd_T[n] - first_mjd:.0f}" for n in nights])
-    axes.set_xlabel("day of the night (black: not observed, dark red: masked)")
+    axes.set_xticks([middle + STAMP_SIZE * n for n in nights], [f"{int(grid.mjd_T[n])}" for n in nights])
+    axes.set_xlabel("night, MJD (black: not observed, dark red: masked)")
 
 
 def _spread(count: int) -> list[int]:
