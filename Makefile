@@ -4,10 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo test test-slow lint format check bench bench-model soak clean
+.PHONY: help install demo test test-slow lint format check bench bench-model bench-scale soak clean
 
 help:
-	@echo "make install | demo | test | test-slow | lint | format | check | bench | bench-model | soak | clean"
+	@echo "make install | demo | test | test-slow | lint | format | check | bench | bench-model | bench-scale | soak | clean"
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -44,6 +44,9 @@ bench: install
 bench-model: install
 	$(BIN)/python -m benchmarks.bench_model
 	$(BIN)/python -m benchmarks.bench_worker
+
+bench-scale: install
+	$(BIN)/python -m benchmarks.bench_scale
 
 soak: install
 	$(BIN)/python -m benchmarks.soak

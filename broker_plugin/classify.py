@@ -119,7 +119,7 @@ class ClassifyRole:
             restore_below=self._committed,
             coalesce_now=classify.coalesce and self._behind(messages) > classify.coalesce_lag,
         )
-        self._metrics.took(result.durations_s)
+        self._metrics.took(result.durations_s, result.cpu_s)
         with self._metrics.step(Step.PUBLISH):
             self._publish(result)
         with self._metrics.step(Step.COMMIT):

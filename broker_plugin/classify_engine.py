@@ -129,10 +129,10 @@ class ClassifyEngine:
         by_partition: dict[int, list[LogMessage]] = {}
         for message in batch:
             by_partition.setdefault(message.partition, []).append(message)
-        result = BatchResult(durations_s=dict.fromkeys(("apply", "assemble", "infer", "prune", "challenge"), 0.0))
+        result = BatchResult()
         try:
             triggers: list[Trigger] = []
-            started = self._clock()
+            started = self._clocks()
             for partition, messages in by_partition.items():
                 store = stores[partition]
                 store.begin()
@@ -147,7 +147,7 @@ class ClassifyEngine:
                 if self._challengers:
                     self._challenge(chunk, stores, result)
             self._passed(Point.INFERRED)
-            started = self._clock()
+            started = self._clocks()
             for partition in by_partition:
                 self._delete(stores[partition], committed.get(partition, 0))
             self._spent(result, "prune", started)
@@ -163,8 +163,13 @@ class ClassifyEngine:
             raise ValueError("two bundles of one grid: " + ", ".join(scorer.bundle_id for scorer in scorers))
         return bundles
 
-    def _spent(self, result: BatchResult, step: str, started: float) -> None:
-        result.durations_s[step] += self._clock() - started
+    def _clocks(self) -> tuple[float, float]:
+        return self._clock(), time.process_time()
+
+    def _spent(self, result: BatchResult, step: str, started: tuple[float, float]) -> None:
+        now = self._clocks()
+        result.durations_s[step] += now[0] - started[0]
+        result.cpu_s[step] += now[1] - started[1]
 
     def _apply(
         self, messages: Sequence[LogMessage], store: StampStore, restore_below: int, result: BatchResult
@@ -215,8 +220,8 @@ class ClassifyEngine:
         """Score the same triggers in shadow; a challenger that cannot is counted and stops nobody."""
         challenged = [t for t in triggers if t.bundle.rule.grid_id in self._challengers]
         challengers = [self._challengers[t.bundle.rule.grid_id] for t in challenged]
-        aside = BatchResult(durations_s=dict.fromkeys(result.durations_s, 0.0))
-        started = self._clock()
+        aside = BatchResult()
+        started = self._clocks()
         try:
             result.shadow += self._records(challenged, challengers, stores, aside)
         except InferenceError as error:
@@ -232,7 +237,7 @@ class ClassifyEngine:
         result: BatchResult,
     ) -> list[OutputRecord]:
         """The record of each trigger under the bundle beside it, in order."""
-        started = self._clock()
+        started = self._clocks()
         sequences = [
             assemble(
                 stores[trigger.message.partition],
@@ -244,7 +249,7 @@ class ClassifyEngine:
             for trigger, bundle in zip(triggers, bundles, strict=True)
         ]
         self._spent(result, "assemble", started)
-        started = self._clock()
+        started = self._clocks()
         classifications = classify_sequences(sequences, bundles, plugin_version=self._plugin_version)
         self._spent(result, "infer", started)
         return [

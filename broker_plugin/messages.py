@@ -115,14 +115,17 @@ class Unreadable:
     error: RecordError
 
 
+ENGINE_STEPS: Final = ("apply", "assemble", "infer", "prune", "challenge")
+
+
 @dataclass(slots=True)
 class BatchResult:
     """Everything one batch leads to. The stores hold its facts in open transactions.
 
     records: in log order within a partition, one a trigger that is not superseded. shadow: the challengers' records
     of the same triggers. num_unchallenged: triggers that a challenger failed to score. outcomes: by partition, in
-    offset order, one an offset of the batch. durations_s: seconds by step (``apply``, ``assemble``, ``infer``,
-    ``prune``, ``challenge``).
+    offset order, one an offset of the batch. durations_s, cpu_s: seconds on the clock and of all the process's
+    threads, by step of ENGINE_STEPS.
     """
 
     records: list[OutputRecord] = field(default_factory=list)
@@ -130,7 +133,8 @@ class BatchResult:
     num_unchallenged: int = 0
     outcomes: dict[int, list[OffsetOutcome]] = field(default_factory=dict)
     unreadable: list[Unreadable] = field(default_factory=list)
-    durations_s: dict[str, float] = field(default_factory=dict)
+    durations_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(ENGINE_STEPS, 0.0))
+    cpu_s: dict[str, float] = field(default_factory=lambda: dict.fromkeys(ENGINE_STEPS, 0.0))
 
 
 def record_headers(trigger: LogMessage, source_id: str, log_topic: str) -> Headers:

@@ -81,6 +81,12 @@ class RoleMetrics:
         self._durations = families.histograms(
             "convention_step_duration_seconds", "Duration of one step.", "step", steps, DURATION_BUCKETS_S
         )
+        self._cpu = families.counters(
+            "convention_step_cpu_seconds_total",
+            "Processor time of one step, all threads of the process.",
+            "step",
+            steps,
+        )
         self._batches = families.histogram("convention_batch_messages", "Messages a batch held.", SIZE_BUCKETS)
         families.gauge("convention_lag_messages", "Messages of the assigned partitions that wait.", self.lag_messages)
         families.gauge(
@@ -122,16 +128,18 @@ class RoleMetrics:
     @contextmanager
     def step(self, step: Step) -> Iterator[None]:
         """Time the body as one step; a body that raises is timed as well."""
-        start = self._timer()
+        start, cpu = self._timer(), time.process_time()
         try:
             yield
         finally:
             self._durations[step].observe(self._timer() - start)
+            self._cpu[step].inc(time.process_time() - cpu)
 
-    def took(self, durations_s: Mapping[str, float]) -> None:
-        """Durations measured elsewhere, s, by the step's name; KeyError for a step that this role has not."""
+    def took(self, durations_s: Mapping[str, float], cpu_s: Mapping[str, float]) -> None:
+        """Durations and processor time measured elsewhere, by step; KeyError for a step of another role."""
         for step, duration_s in durations_s.items():
             self._durations[Step(step)].observe(duration_s)
+            self._cpu[Step(step)].inc(cpu_s[step])
 
     def batch(self, num_messages: int) -> None:
         """A batch was consumed."""

@@ -159,7 +159,7 @@ def test_steps_are_timed_even_when_they_raise() -> None:
     with pytest.raises(OSError):
         run(2.0)
     assert value(registry, "convention_step_duration_seconds_sum", "classify", step="infer") == 2.5
-    metrics.took({"infer": 0.25, "prune": 1.0})
+    metrics.took({"infer": 0.25, "prune": 1.0}, {"infer": 0.5, "prune": 0.75})
     assert value(registry, "convention_step_duration_seconds_count", "classify", step="infer") == 3
     assert value(registry, "convention_step_duration_seconds_sum", "classify", step="prune") == 1.0
     with pytest.raises(KeyError), metrics.step(Step.DECODE):
