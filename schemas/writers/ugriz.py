@@ -16,7 +16,15 @@ from schemas.writers.alert import AlertFields, Stamps, container
 
 @cache
 def _schema() -> Any:
-    return fastavro.parse_schema(raw_schema("ugriz_alert"))
+    # fastavro writes a field's doc and default in an order that changes from process to process; without the docs a
+    # packet's bytes are a function of the alert
+    return fastavro.parse_schema(_without_docs(raw_schema("ugriz_alert")))
+
+
+def _without_docs(schema: Any) -> Any:
+    if isinstance(schema, dict):
+        return {key: _without_docs(value) for key, value in schema.items() if key != "doc"}
+    return [_without_docs(part) for part in schema] if isinstance(schema, list) else schema
 
 
 def ugriz_packet(

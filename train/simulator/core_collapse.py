@@ -27,8 +27,8 @@ V_BAND_A: Final = 5500.0
 TAIL_MAG_A_DAY: Final = 0.0098
 BLANKETED_BELOW_A: Final = 4600.0
 BLANKETING: Final = 5.0
-BLANKETING_FROM_K: Final = 10000.0
-MEAN_REDDENING: Final = 0.08
+BLANKETING_FROM_K: Final = 9000.0
+MEAN_REDDENING: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,7 +69,7 @@ def draw_photosphere(random: np.random.Generator, kind: str) -> Photosphere:
         return Photosphere(_bell(random), _cooling(random, 9500.0, 5000.0, 22.0))
     if kind == "IIn":
         return Photosphere(_hump(random), _cooling(random, 13000.0, 6800.0, 35.0))
-    return Photosphere(_plateau(random, linear=kind == "II-L"), _cooling(random, 15000.0, 5900.0, 13.0))
+    return Photosphere(_plateau(random, linear=kind == "II-L"), _cooling(random, 22000.0, 5300.0, 13.0))
 
 
 def _cooling(random: np.random.Generator, hot_k: float, cool_k: float, days: float) -> Array:
@@ -84,9 +84,9 @@ def _rise(days: float) -> Array:
 
 
 def _plateau(random: np.random.Generator, *, linear: bool) -> Array:
-    length = random.uniform(60.0, 85.0) if linear else random.uniform(60.0, 120.0)
+    length = random.uniform(60.0, 90.0) if linear else 60.0 + 60.0 * random.beta(2.5, 1.5)
     slope = random.uniform(0.020, 0.045) if linear else max(float(random.normal(0.008, 0.007)), -0.004)
-    depth = random.normal(1.2, 0.3) if linear else random.normal(2.0, 0.35)
+    depth = random.normal(1.2, 0.3) if linear else random.normal(1.6, 0.35)
     width = random.uniform(3.0, 7.0)
     drop = depth / (1.0 + np.exp(-(DAYS_T - length) / width))
     return np.asarray(

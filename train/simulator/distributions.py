@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 PERCENTILES: Final = (5, 16, 50, 84, 95)
 # Normal scores of the percentiles; tails go on straight to the outermost scores and end there.
 SCORES: Final = np.array([-1.6449, -0.9945, 0.0, 0.9945, 1.6449])
-OUTERMOST: Final = 2.3
+OUTERMOST: Final = 2.0
 
 
 def value_at(score: float, percentiles: tuple[float, ...]) -> float:

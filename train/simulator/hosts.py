@@ -8,24 +8,28 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from train.simulator.psf import SERSIC_INDICES
 from train.simulator.source import Profile
 from train.simulator.spectra import magnitude_to_njy
 
 Array = NDArray[np.float64]
 
-# log10 of the half-light radius in arcsec at r = 18, its slope with r, its scatter: SDSS galaxies
-LOG_RADIUS_AT_18: Final = 0.28
-LOG_RADIUS_SLOPE: Final = -0.115
-LOG_RADIUS_SCATTER: Final = 0.15
-RADIUS_RANGE_ARCSEC: Final = (0.2, 9.0)
+# log10 of the half-light radius in arcsec against r, and its scatter: as the separations in units of the hosts' size
+# of the SDSS-II Supernova Survey's table say; the brightest hosts are larger than that (8" against 5" at r = 14.5),
+# since the published stamps' pixels deviate less than such compact hosts would make them
+LOG_RADIUS: Final = ((14.0, 1.10), (17.0, 0.32), (23.0, -0.325))
+LOG_RADIUS_SCATTER: Final = 0.17
+RADIUS_RANGE_ARCSEC: Final = (0.2, 15.0)
+# of Sersic: bulges and discs together are between the classical 1 and 4
+BLUE_INDICES: Final = (1.0, 1.0, 1.5)
+RED_INDICES: Final = (1.0, 1.5, 1.5, 2.5, 4.0)
 RED_FROM_G_R: Final = 0.75
 BRIGHTEST_HOST_R: Final = 14.05
 COLOUR_RANGE: Final = {"u_g": (-0.3, 2.6), "g_r": (-0.2, 1.8), "r_i": (-0.35, 1.1), "i_z": (-0.4, 1.0)}
 # neighbours: number a square arcmin down to the limit in r, slope of the counts in dex a mag
-NEIGHBOURS_ARCMIN2: Final = 9.0
+NEIGHBOURS_ARCMIN2: Final = 12.0
 NEIGHBOUR_LIMIT_R: Final = 22.8
 NEIGHBOUR_SLOPE: Final = 0.30
+BRIGHTEST_NEIGHBOUR_R: Final = 17.0
 NEIGHBOUR_STAR_SHARE: Final = 0.4
 CLEAR_ARCSEC: Final = 3.0
 
@@ -52,8 +56,9 @@ def draw_host(
 def _galaxy(
     random: np.random.Generator, flux_njy_B: Array, host_r: float, g_r: float, place: tuple[float, float]
 ) -> Profile:
-    log_radius = LOG_RADIUS_AT_18 + LOG_RADIUS_SLOPE * (host_r - 18.0) + LOG_RADIUS_SCATTER * random.normal()
-    shapes = SERSIC_INDICES[2:] if g_r > RED_FROM_G_R else SERSIC_INDICES[:2]
+    magnitudes, sizes = zip(*LOG_RADIUS, strict=True)
+    log_radius = float(np.interp(host_r, magnitudes, sizes)) + LOG_RADIUS_SCATTER * random.normal()
+    shapes = RED_INDICES if g_r > RED_FROM_G_R else BLUE_INDICES
     return Profile(
         flux_njy_B=flux_njy_B,
         place_arcsec=place,
@@ -74,7 +79,7 @@ def draw_neighbours(
         place = random.uniform(-half_arcsec, half_arcsec, 2)
         r = NEIGHBOUR_LIMIT_R + magnitude_shift + np.log10(1.0 - random.random()) / NEIGHBOUR_SLOPE
         colours = {"host_r": float(r), "u_g": 1.4, "g_r": random.normal(0.7, 0.3), "r_i": 0.3, "i_z": 0.2}
-        if np.hypot(*place) < CLEAR_ARCSEC or r < BRIGHTEST_HOST_R:
+        if np.hypot(*place) < CLEAR_ARCSEC or r < BRIGHTEST_NEIGHBOUR_R + magnitude_shift:
             continue
         flux = magnitude_to_njy(host_magnitudes(colours, bands))
         where = (float(place[0]), float(place[1]))

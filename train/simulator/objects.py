@@ -158,7 +158,7 @@ def _label(settings: SetSettings, chance: np.random.Generator) -> tuple[str, boo
 
 def _draw(setting: Setting, label: str, confirmed: bool, mislabelled: bool) -> Source:
     if mislabelled:
-        return draw_variable(setting, nuclear=True)
+        return draw_variable(setting, mislabelled=True)
     if label == "SNIa":
         return draw_supernova_ia(setting, confirmed=confirmed)
     if label == "SNOther":

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from train.simulator import core_collapse, supernova_ia
-from train.simulator.distributions import SCORES, copula
+from train.simulator.distributions import OUTERMOST, SCORES, copula
 from train.simulator.hosts import draw_host, host_magnitudes
 from train.simulator.light_curves import GridCurve, Scaled, brightest
 from train.simulator.schedule import Schedule
@@ -41,6 +41,8 @@ HOST_RELATION: Final = (22.3, 4.6, 1.1)
 PEAK_SLOPE: Final = 4.1
 MOST_TRIES: Final = 400
 EDGE_DAYS: Final = 3.0
+PEAK_BIAS_R: Final = (20.5, 22.0)
+PEAK_BIAS_MAG: Final = (0.0, 0.2)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,7 +123,7 @@ def draw_core_collapse(setting: Setting, *, confirmed: bool) -> Source:
     band = np.full(len(fine), survey.reference_band)
     maximum = float(fine[int(np.argmax(curve.change(fine, band)))])
     moved = curve.moved(setting.peak_day() - maximum)
-    scaled = scaled_to_peak(setting, moved, drawn["peak_r"] + survey.magnitude_shift)
+    scaled = scaled_to_peak(setting, moved, true_peak(drawn["peak_r"]) + survey.magnitude_shift)
     host = None
     if random.random() >= HOSTLESS["SNOther"]:
         host = _host(setting, drawn, 10.0 ** drawn["log_separation"])
@@ -137,11 +139,17 @@ def scaled_to_peak(setting: Setting, curve: GridCurve, peak_r: float) -> Scaled:
     return Scaled(curve, np.full(len(setting.survey.bands), float(magnitude_to_njy(peak_r)) / peak))
 
 
+def true_peak(tabulated_r: float) -> float:
+    """Magnitude of the noise-free peak of an object whose tabulated peak is its brightest epoch, noise included:
+    fainter towards the limit, where the brightest epoch is one with upward noise."""
+    return tabulated_r + float(np.interp(tabulated_r, PEAK_BIAS_R, PEAK_BIAS_MAG))
+
+
 def redshift_at(score: float, percentiles: Percentiles) -> float:
     """Percentile of log redshift, so that it stays positive."""
     logs = np.log(percentiles)
     low = int(np.clip(np.searchsorted(SCORES, score) - 1, 0, len(SCORES) - 2))
-    share = (np.clip(score, -2.3, 2.3) - SCORES[low]) / (SCORES[low + 1] - SCORES[low])
+    share = (np.clip(score, -OUTERMOST, OUTERMOST) - SCORES[low]) / (SCORES[low + 1] - SCORES[low])
     return float(np.exp(logs[low] + share * (logs[low + 1] - logs[low])))
 
 

@@ -16,7 +16,7 @@ from scipy.special import gamma, gammaincinv
 
 Array = NDArray[np.float64]
 
-MOFFAT_BETA: Final = 4.0
+MOFFAT_BETA: Final = 5.0
 # in FWHM: the narrowest, the widest, how many
 PSF_WIDTHS: Final = (0.34, 1.1, 4)
 NUM_SERSIC_WIDTHS: Final = 9

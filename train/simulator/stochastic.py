@@ -20,6 +20,8 @@ TAU_DAYS: Final = (200.0, 0.6)  # median in the rest frame, log-normal width
 STRUCTURE_FUNCTION_MAG: Final = (0.2, 0.4)
 AMPLITUDE_SLOPE: Final = -0.48
 REFERENCE_A: Final = 6200.0
+# the template is a mean over epochs, so it lies nearer to the mean flux than one epoch does
+TEMPLATE_SHARE: Final = 0.5
 RESIDUAL_TAIL: Final = 3.0  # degrees of freedom: heavy tails
 
 
@@ -76,7 +78,7 @@ def draw_walk(
         magnitude_T=sigma * walk(random, knots, tau),
         amplitude_B=amplitude,
         flux_njy_B=np.ones(len(center_a_B)),
-        template_mag=float(sigma * random.normal()) * 0.7,
+        template_mag=float(sigma * random.normal()) * TEMPLATE_SHARE,
     )
 
 

@@ -19,7 +19,7 @@ from train.simulator.table_files import read_table
 
 Array = NDArray[np.float64]
 
-ABSOLUTE_MAGNITUDE: Final = -19.20
+ABSOLUTE_MAGNITUDE: Final = -19.0
 ALPHA: Final = 0.14
 BETA: Final = 3.1
 GREY_SCATTER: Final = 0.10
@@ -30,6 +30,8 @@ _B_A, _V_A = 4302.57, 5428.55
 _LAW_RANGE_A: Final = (2800.0, 7000.0)
 X1: Final = (0.27, 0.96)
 COLOUR: Final = (-0.04, 0.07)
+# the template is bluer than a SALT2 supernova of c = 0 by about this
+TEMPLATE_COLOUR: Final = 0.10
 COLOUR_TAIL: Final = 0.06  # exponential: dust
 X1_RANGE: Final = 3.2
 
@@ -76,7 +78,7 @@ def draw(random: np.random.Generator, passes: Bandpasses, redshift: float) -> Gr
     colour = float(random.normal(*COLOUR) + random.exponential(COLOUR_TAIL) - COLOUR_TAIL / 2)
     phases, wavelengths, flux = template()
     stretch = 0.98 + 0.091 * x1 + 0.003 * x1**2 - 0.00075 * x1**3
-    reddened = flux * 10.0 ** (-0.4 * colour * colour_law(wavelengths))
+    reddened = flux * 10.0 ** (-0.4 * (colour + TEMPLATE_COLOUR) * colour_law(wavelengths))
     magnitude = ABSOLUTE_MAGNITUDE - ALPHA * x1 + BETA * colour + GREY_SCATTER * random.normal()
     scatter = np.where(passes.center_a_B / (1 + redshift) < 3500.0, ULTRAVIOLET_SCATTER, BAND_SCATTER)
     factor = magnitude_to_njy(magnitude + distance_modulus(redshift) + scatter * random.standard_normal(len(scatter)))

@@ -15,15 +15,16 @@ from train.simulator.distributions import copula
 from train.simulator.hosts import draw_host, host_magnitudes
 from train.simulator.light_curves import Scaled, brightest
 from train.simulator.periodic import KINDS, draw_star
-from train.simulator.population import HOSTLESS, DoesNotFit, Setting
+from train.simulator.population import HOSTLESS, DoesNotFit, Setting, true_peak
 from train.simulator.source import Source
 from train.simulator.spectra import magnitude_to_njy
 from train.simulator.stochastic import RandomWalk, draw_residual, draw_walk
 
 Array = NDArray[np.float64]
 
-NUCLEAR_BELOW_ARCSEC: Final = 0.4
-RESIDUAL_HOST_R: Final = 20.0  # a separate source beside a galaxy brighter than this is a residual
+BESIDE_SHARE: Final = 0.2
+RESIDUAL_BELOW_MAG: Final = 3.5  # a change that small beside its galaxy's light is a residual too
+FAINTEST_PEAK_R: Final = 23.2
 BLUE_U_G: Final = 0.8
 STARS_AMONG: Final = {"blue": 0.12, "red": 0.45}
 STAR_SHARES: Final = {"blue": (0.55, 0.1, 0.0, 0.35), "red": (0.30, 0.40, 0.20, 0.10)}
@@ -46,7 +47,7 @@ def draw_agn(setting: Setting) -> Source:
     drawn["host_r"] += survey.magnitude_shift
     total = magnitude_to_njy(host_magnitudes(drawn, survey.bands))
     walk = draw_walk(random, setting.schedule.days, setting.passes.center_a_B, redshift=redshift)
-    walk = fitted_walk(setting, walk, drawn["peak_r"] + survey.magnitude_shift, total)
+    walk = fitted_walk(setting, walk, true_peak(drawn["peak_r"]) + survey.magnitude_shift, total)
     point = walk.template_flux()
     host = draw_host(
         random, host_magnitudes(drawn, survey.bands), host_r=drawn["host_r"], g_r=drawn["g_r"], separation_arcsec=0.0
@@ -83,19 +84,18 @@ def _unit_peak(setting: Setting, walk: RandomWalk) -> float:
     return brightest(walk, setting.schedule.days, setting.survey.reference_band)
 
 
-def draw_variable(setting: Setting, *, nuclear: bool = False) -> Source:
-    """A Variable of the mixture; ``nuclear``: one on its own catalogue position, as those that are mistaken for faint
-    supernovae are."""
+def draw_variable(setting: Setting, *, mislabelled: bool = False) -> Source:
+    """A Variable of the mixture; ``mislabelled``: one of the faint nuclear ones that the survey's photometric types
+    call supernovae of type II."""
     random, survey = setting.random, setting.survey
-    drawn = copula("Variable").draw(random)
+    beside = not mislabelled and random.random() < BESIDE_SHARE
+    drawn = copula("SNOther nuclear" if mislabelled else "Variable beside" if beside else "Variable").draw(random)
     separation = 10.0 ** drawn["log_separation"]
-    if nuclear and separation >= NUCLEAR_BELOW_ARCSEC:
-        raise DoesNotFit
-    peak_r = drawn["peak_r"] + survey.magnitude_shift
+    peak_r = min(true_peak(drawn["peak_r"]), FAINTEST_PEAK_R) + survey.magnitude_shift
     drawn["host_r"] += survey.magnitude_shift
     if survey.star_share is not None and random.random() < survey.star_share:
         return _star(setting, peak_r, str(random.choice(KINDS, p=ANY_STAR_SHARES)))
-    if separation >= NUCLEAR_BELOW_ARCSEC and drawn["host_r"] < RESIDUAL_HOST_R + survey.magnitude_shift:
+    if beside or peak_r > drawn["host_r"] + RESIDUAL_BELOW_MAG:
         return _residual(setting, drawn, peak_r, separation)
     colour = "blue" if drawn["u_g"] < BLUE_U_G else "red"
     if random.random() < STARS_AMONG[colour]:

@@ -1,0 +1,76 @@
+"""``python -m train.simulator.check``: simulate Stripe 82, measure it back, print the table; audit sets of sequences.
+
+Exit status 1 when a figure that is held is missed, or an audit of a matched set fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from train.simulator.check.expectations import Row, measure_set, rows_of
+from train.simulator.check.nuisances import audit, features, of_sequence
+from train.simulator.objects import SetSettings
+from train.simulator.sequence_set import SequenceSet
+from train.simulator.survey_description import SDSS
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m train.simulator.check", description=__doc__)
+    parser.add_argument("--num-objects", type=int, default=1000, help="of Stripe 82 to measure; 0 to leave it out")
+    parser.add_argument("--seed", type=int, default=11)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--audit", type=Path, nargs="*", default=[], metavar="FOLDER", help="sets of sequences")
+    args = parser.parse_args()
+    console = Console()
+    failed = False
+    if args.num_objects:
+        settings = SetSettings(SDSS, args.num_objects, args.seed)
+        with Progress(console=Console(stderr=True)) as bar:
+            task = bar.add_task("measuring", total=args.num_objects)
+            measured, sums = measure_set(
+                settings, workers=args.workers, progress=lambda count: bar.advance(task, count)
+            )
+        rows = rows_of(measured, sums)
+        console.print(_table(rows, f"{args.num_objects} objects of seed {args.seed}"))
+        failed = any(row.held and not row.met for row in rows)
+    for folder in args.audit:
+        failed |= not _audit(folder, console)
+    return int(failed)
+
+
+def _audit(folder: Path, console: Console) -> bool:
+    sequences = SequenceSet(folder)
+    chosen = [index for index, split in enumerate(sequences.text("split")) if split != "novel"]
+    names = sequences.text("true_class")
+    values = np.stack([features(of_sequence(sequences.sequence(index))) for index in chosen])
+    result = audit(values, [names[index] for index in chosen])
+    natural = sequences.about["made"].get("settings", {}).get("form") == "natural"
+    verdict = "natural: length carries class" if natural else "passed" if result.passed else "FAILED"
+    console.print(
+        f"{folder}: nuisances alone give {result.balanced_accuracy:.3f} balanced accuracy "
+        f"(95% {result.low:.3f} to {result.high:.3f}, {result.num_objects} objects; chance 0.25): {verdict}"
+    )
+    return natural or result.passed
+
+
+def _table(rows: list[Row], title: str) -> Table:
+    table = Table(title=f"Measured back from rendered images: {title}")
+    for heading in ("figure", "measured", "expected", "allowed", "verdict"):
+        table.add_column(heading, justify="left" if heading == "figure" else "right")
+    for row in rows:
+        verdict = "not held" if not row.held else "met" if row.met else "MISSED"
+        table.add_row(
+            row.name, f"{row.measured:.3g}", f"{row.expected:.3g}", f"{row.low:.3g} to {row.high:.3g}", verdict
+        )
+    return table
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
