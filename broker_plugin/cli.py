@@ -84,6 +84,10 @@ def _run(verb: str, arguments: list[str]) -> int:
     except BrokenPipeError:
         _close_stdout()
         return DONE
+    except OSError as error:  # a file or folder that cannot be read or written
+        if error.filename is None:
+            raise
+        return _complain(f"{error.filename}: {error.strerror}", FAILED)
 
 
 def _complain(message: str, status: int) -> int:

@@ -16,7 +16,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from broker_plugin.settings import Connection, WorkerSettings
+from broker_plugin.settings import Connection, InputSettings, WorkerSettings
 from schemas.errors import BrokerError
 
 # dead letters carry the packet and its coordinates
@@ -82,9 +82,11 @@ def make_consumer(
         "session.timeout.ms": worker.session_timeout_ms,
         "heartbeat.interval.ms": worker.heartbeat_interval_ms,
         "max.poll.interval.ms": worker.max_poll_interval_ms,
-        # a regular expression finds new topics (ZTF has one a night) within this time
-        "topic.metadata.refresh.interval.ms": 30_000,
+        # back-pressure: a batch is read once the last one is acknowledged, and no more than this is read ahead
+        "queued.max.messages.kbytes": 65_536,
     }
+    if isinstance(connection, InputSettings):  # a survey may have a new topic a night
+        config["topic.metadata.refresh.interval.ms"] = int(connection.topic_refresh_s * 1000)
     if on_error is not None:
         config["error_cb"] = on_error
     if worker.instance_id is not None:

@@ -95,6 +95,7 @@ class InputSettings(RegistrySettings):
     """
 
     topics: tuple[str, ...] = Field(("^ztf_.*_programid1$",), description="names, or regular expressions from ^")
+    topic_refresh_s: PositiveFloat = Field(30.0, description="how often regular expressions look for new topics")
     group: str = Field("convention-ingest", min_length=1)
     start: Literal["earliest", "latest"] = Field("earliest", description="where a new group starts without a ledger")
 
@@ -219,9 +220,14 @@ class WorkerSettings(Section):
     metrics_port: int = Field(9464, ge=0, le=65535, description="0 = any free port; classify takes the next one")
 
     @model_validator(mode="after")
-    def _heartbeat_fits(self) -> WorkerSettings:
+    def _times_fit(self) -> WorkerSettings:
         if self.heartbeat_interval_ms * 3 > self.session_timeout_ms:
             raise ValueError("heartbeat_interval_ms must be at most a third of session_timeout_ms")
+        if self.delivery_timeout_s * 1000 >= self.max_poll_interval_ms:
+            raise ValueError(
+                "max_poll_interval_ms must be longer than delivery_timeout_s, or an outage that is waited out puts "
+                "the worker out of its group"
+            )
         return self
 
 

@@ -9,6 +9,7 @@ ConventionError
 ├── InferenceError           the model's or the machine's: not even one sequence can be scored; exit status 1
 ├── StoreError               the local state's: another process holds it, or it belongs to another topic
 ├── TrainingError            the data's or the recipe's: training cannot go on; the text names the batch
+├── ArchiveError             the archive's: nothing of it is a packet; exit status 1
 ├── EvaluationError          the operator's: record files or a truth table cannot be used as they are
 ├── BrokerError              the broker's: retries are used up; exit status 1, a supervisor restarts
 └── TooManyDeadLetters       the stream's or this version's: so many packets cannot be read that going on is no use
@@ -109,6 +110,10 @@ class StoreError(ConventionError):
 class TrainingError(ConventionError):
     """Training cannot go on: a loss is not finite, or a class has no object; the text names the batch or the
     class."""
+
+
+class ArchiveError(ConventionError):
+    """Nothing could be read of an archive."""
 
 
 class EvaluationError(ConventionError):

@@ -40,17 +40,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the lines; 2 when a path does not exist or ``--schema`` is no schema."""
+    """Print the lines; 1 when files are damaged and nothing could be read of them, 2 when a path does not exist or
+    ``--schema`` is no schema."""
     from schemas.archive.reader import ArchiveReader
 
+    num_packets = num_damaged = 0
+
     def damage(found: Damage) -> None:
+        nonlocal num_damaged
+        num_damaged += 1
         lost = {"path": found.path, "outcome": "dead_letter", "reason": DAMAGED, "detail": found.detail}
         _print(lost, as_json=args.json)
 
     reader = _packet_reader(args.schema)
     for packet in ArchiveReader(args.paths, damage):
+        num_packets += 1
         _print({"path": packet.path, "index": packet.index} | _line(packet.payload, reader), as_json=args.json)
-    return 0
+    return 1 if num_damaged and not num_packets else 0
 
 
 def _packet_reader(schema: str | None) -> PacketReader:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from broker_plugin.commands.archive_arguments import add_archive_arguments, print_summary, stream_options
 from broker_plugin.commands.common import add_settings_arguments, settings_from
-from schemas.errors import SettingsError
+from schemas.errors import ArchiveError, SettingsError
 
 if TYPE_CHECKING:
     from broker_plugin.replay.progress import ReplayProgress
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Replay to the end and print what became of the packets."""
+    """Replay to the end and print what became of the packets. ArchiveError when there was none."""
     if args.part < 1 or (args.partitions is not None and args.partitions < 1):
         raise SettingsError("--part and --partitions must be at least 1")
     speed = _speed(args.speed)
@@ -72,6 +72,8 @@ def run(args: argparse.Namespace) -> int:
             summary = _offline(args, settings, asked, progress)
         else:
             summary = _into_kafka(args, settings, asked, progress, topic=topic, speed=speed)
+    if not summary["num_packets"] and not summary["num_left_out"]:
+        raise ArchiveError(f"no packet could be read of {', '.join(map(str, args.paths))}: decode says why")
     print_summary(summary, as_json=args.json)
     return 0
 

@@ -20,6 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run until SIGTERM; 1 when a role failed."""
     settings = settings_from(args)
+    from model.bundle_store import resolve_bundle
+
+    for path in (*settings.classify.bundles, *settings.classify.challengers):
+        resolve_bundle(path)  # a missing bundle is said before anything is started
     from broker_plugin.worker import run_both, run_role
 
     if args.role is not None:

@@ -70,6 +70,67 @@ def test_wrong_usage_is_one_line() -> None:
         assert "Traceback" not in result.stderr
 
 
+MISTAKES = {
+    "unknown setting": (["worker", "--set", "classify.bundels=[]"], 2, "classify.bundels"),
+    "bad address": (["worker", "--set", "input.bootstrap_servers=localhost"], 2, "is not HOST:PORT"),
+    "unknown host": (
+        ["worker", "--role", "ingest", "--set", "internal.bootstrap_servers=broker.invalid:9092"],
+        1,
+        "Failed to resolve",
+    ),
+    "missing bundle": (
+        ["worker", "--set", 'classify.bundles=["/nowhere/bundle"]'],
+        1,
+        "/nowhere/bundle: no such bundle",
+    ),
+    "missing settings file": (["worker", "--config", "/nowhere/settings.toml"], 2, "/nowhere/settings.toml"),
+    "missing archive": (["decode", "/nowhere/alerts.tar"], 2, "/nowhere/alerts.tar"),
+    "missing archive to replay": (
+        ["replay", "/nowhere/alerts.tar", "--output", "/nowhere/out"],
+        2,
+        "/nowhere/alerts.tar",
+    ),
+    "missing records": (["evaluate", "/nowhere/records", "--truth", "/nowhere/truth.csv"], 1, "/nowhere"),
+    "unknown reason": (["redrive", "--reason", "bad_luck"], 2, "--reason bad_luck: expected one of bad_avro"),
+    "unknown time": (["redrive", "--since", "yesterday"], 2, "--since 'yesterday': expected"),
+}
+
+
+@pytest.mark.parametrize("mistake", sorted(MISTAKES))
+def test_a_mistake_is_one_clear_line(mistake: str) -> None:
+    """What is wrong, in one line on standard error, nothing on standard output, and a status that is not 0."""
+    arguments, status, words = MISTAKES[mistake]
+    result = run(*arguments)
+    assert result.returncode == status, result.stderr
+    assert result.stdout == ""
+    (line,) = result.stderr.strip().splitlines()
+    assert line.startswith("convention-broker: error: ")
+    assert words in line
+
+
+def test_an_unreadable_archive_is_named(tmp_path: Path) -> None:
+    """A file that is no archive is told of in one line and status 1, never in a traceback."""
+    path = tmp_path / "alerts.tar.gz"
+    path.write_bytes(b"\x1f\x8b" + bytes(100))
+    for arguments in (["decode", str(path)], ["replay", str(path), "--output", str(tmp_path / "out")]):
+        result = run(*arguments)
+        assert result.returncode == 1, (arguments, result.stdout, result.stderr)
+        assert "Traceback" not in result.stderr
+        assert any(str(path) in line for line in (result.stdout + result.stderr).splitlines())
+
+
+def test_an_output_that_is_no_folder_is_named(tmp_path: Path) -> None:
+    """A place that cannot be written to is one line and status 1."""
+    (tmp_path / "file").write_text("")
+    archive = tmp_path / "alert.avro"
+    archive.write_bytes(b"")
+    result = run("replay", str(archive), "--output", str(tmp_path / "file" / "out"))
+    assert result.returncode == 1
+    (line,) = result.stderr.strip().splitlines()
+    assert line.startswith("convention-broker: error: ")
+    assert str(tmp_path / "file") in line
+
+
 def test_check_config_prints_stars() -> None:
     """``check-config`` shows what would run, without secrets."""
     result = run("check-config", "--set", "input.sasl_password=hunter2")

@@ -61,6 +61,20 @@ class Run:
         with python_process("-m", "tests.brokers.dying_role", json.dumps(asked), log=self.log, cwd=ROOT) as process:
             yield process
 
+    @contextmanager
+    def failing_classify(self, *, num_calls: int, hangs: bool = False) -> Iterator[subprocess.Popen[bytes]]:
+        """The classify role with an ensemble that fails, or hangs, after so many calls."""
+        asked = {"flags": self.flags, "num_calls": num_calls, "hangs": hangs}
+        with python_process("-m", "tests.brokers.failing_role", json.dumps(asked), log=self.log, cwd=ROOT) as process:
+            yield process
+
+    def await_log(self, text: str, *, timeout_s: float = 60.0) -> None:
+        """Until the processes' output has the text."""
+        deadline = time.monotonic() + timeout_s
+        while text not in self.log.read_text():
+            assert time.monotonic() < deadline, self.log.read_text()[-4000:]
+            time.sleep(0.1)
+
     def follow(self, worker: subprocess.Popen[bytes], num_packets: int) -> Accounts:
         """Until every packet and stamp has an outcome."""
         return follow_ledger(self.settings, worker, num_packets, Console(quiet=True))

@@ -69,7 +69,11 @@ def settings_for(address: str, folder: Path, *extra: str) -> Settings:
 def test_a_batch_that_outlives_its_membership_is_dropped(kafka: str, tmp_path: Path) -> None:
     """A member that was put out of the group mid-batch drops the batch, rejoins, and every packet is stamped."""
     settings = settings_for(
-        kafka, tmp_path, f"worker.max_poll_interval_ms={POLL_INTERVAL_MS}", "ingest.batch_size=20"
+        kafka,
+        tmp_path,
+        f"worker.max_poll_interval_ms={POLL_INTERVAL_MS}",
+        "worker.delivery_timeout_s=2",
+        "ingest.batch_size=20",
     )
     packets = [packet.payload for packet in generate_packets(seed=1, num_objects=6, num_frames=10)]
     send(settings, packets)
