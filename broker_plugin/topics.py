@@ -51,7 +51,9 @@ class _Administrator:
         return self.ask(what, lambda _: future.result())
 
     def _failed(self, what: str, error: object) -> BrokerError:
-        why = self._faults[-1].str() if self._faults else error
+        # "all brokers are down" follows the reason and says less
+        faults = [f for f in self._faults if f.code() != KafkaError._ALL_BROKERS_DOWN] or self._faults
+        why = faults[-1].str() if faults else error
         return BrokerError(f"{self._address}: {what}: {why}")
 
 
