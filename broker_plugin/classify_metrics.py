@@ -10,11 +10,14 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry
 
+from broker_plugin.drift import DriftMetrics
 from broker_plugin.messages import ClassifyOutcome
 from broker_plugin.metric_families import DURATION_BUCKETS_S, LATENCY_BUCKETS_S, SIZE_BUCKETS
 from broker_plugin.metrics import RoleMetrics, Step
-from model.scores import LOW_CONFIDENCE, NOVEL
+from model.distributions import Counts
+from model.scores import LOW_CONFIDENCE, NOVEL, Scores
 from schemas.classification import CLASS_NAMES, Classification, Status
+from schemas.sequence import StampSequence
 
 MJD_OF_UNIX_EPOCH: Final = 40587.0
 # TAI - UTC since 2017-01-01 (IERS Bulletin C 52)
@@ -52,6 +55,8 @@ class ClassifyMetrics(RoleMetrics):
         self._register_triggers()
         self._register_store()
         self._register_model()
+        self._champions: frozenset[str] = frozenset()
+        self._drift = DriftMetrics(self._families)
 
     def _register_triggers(self) -> None:
         families = self._families
@@ -184,11 +189,19 @@ class ClassifyMetrics(RoleMetrics):
     def bundles(self, champions: Sequence[str], challengers: Sequence[str] = (), *, switched: bool = False) -> None:
         """The bundle ids in use; ``switched`` when one was taken into use after start."""
         self._bundles.clear()
+        self._champions = frozenset(champions)
         self._caches = {name: size for name, size in self._caches.items() if name in (*champions, *challengers)}
         for place, identifiers in (("champion", champions), ("challenger", challengers)):
             for identifier in identifiers:
                 self._bundles.labels(self._role, place, identifier).set(1)
         self._switches.inc(int(switched))
+
+    def scored_by(
+        self, bundle_id: str, reference: Counts | None, sequences: Sequence[StampSequence], scores: Sequence[Scores]
+    ) -> None:
+        """A bundle scored a chunk; ``reference``: what it was trained on. A challenger's does not count as drift."""
+        if bundle_id in self._champions and sequences:
+            self._drift.scored(bundle_id, reference, sequences, scores)
 
     def token_cache(self, bundle_id: str, *, hits: int, misses: int, size_bytes: int) -> None:
         """Lookups since the last call, and the size of the bundle's cache now."""

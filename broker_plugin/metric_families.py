@@ -87,6 +87,16 @@ class Families:
         family = self._gauge(name, text, {label: known})
         return {value: family.labels(**{"role": self._role, label: value}) for value in known}
 
+    def gauge_grid(
+        self, name: str, text: str, rows: tuple[str, Sequence[str]], columns: tuple[str, Sequence[str]]
+    ) -> dict[tuple[str, str], Gauge]:
+        """Gauges of two labels, each given as (name, values); keyed by (row, column)."""
+        family = self._gauge(name, text, {rows[0]: tuple(rows[1]), columns[0]: tuple(columns[1])})
+        return {
+            (row, column): family.labels(**{"role": self._role, rows[0]: row, columns[0]: column})
+            for row, column in product(rows[1], columns[1])
+        }
+
     def info(self, name: str, text: str, labels: Sequence[str]) -> Gauge:
         """A gauge of 1 whose labels tell (``name`` ends in _info); the caller sets and clears its few series."""
         self._record(name, "gauge", dict.fromkeys(labels, ()), text, suffix="_info")

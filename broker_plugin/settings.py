@@ -204,6 +204,9 @@ class ClassifySettings(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: PositiveInt = 1
     token_cache_mb: NonNegativeFloat = 512.0
+    drift_references: Path | None = Field(
+        None, description="folder of what bundles were trained on, NAME-VERSION.json; a bundle's own come first"
+    )
     reload_interval_s: PositiveFloat = Field(5.0, description="how often a promoted bundle is looked for")
 
 

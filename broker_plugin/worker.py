@@ -126,7 +126,8 @@ def _start_classify(
 
     classify = settings.classify
     metrics = ClassifyMetrics(registry, version=plugin_version())  # type: ignore[arg-type]
-    paths, load = bundle_paths(classify), measured(bundle_loader(classify), metrics, requested=classify.device)
+    paths = bundle_paths(classify)
+    load = measured(bundle_loader(classify), metrics, requested=classify.device, references=classify.drift_references)
     scorers = [load(path) for path in paths]
     challengers = [load(path) for path in classify.challengers]
     if alone := {c.view_rule.grid_id for c in challengers} - {s.view_rule.grid_id for s in scorers}:

@@ -72,7 +72,9 @@ class BundleSpec(_Part):
 
     planes: the planes the network reads. class_prior: the class shares that the probabilities assume.
     preprocessing: statistics that the network's input needs beyond its config. training: where the weights come
-    from. metrics: figures on data that no choice has seen. notes: sentences for the card, limits above all.
+    from. metrics: figures on data that no choice has seen. distributions: counts of held-out
+    data to tell drift by, see ``model.distributions``; empty where there are none. notes: sentences for the card,
+    limits above all.
     """
 
     format: Literal[1] = FORMAT
@@ -92,6 +94,7 @@ class BundleSpec(_Part):
     preprocessing: dict[str, JsonValue] = {}
     training: dict[str, JsonValue] = {}
     metrics: dict[str, JsonValue] = {}
+    distributions: dict[str, list[int]] = {}
     notes: tuple[str, ...] = ()
 
     @field_validator("name", "version")

@@ -24,6 +24,7 @@ from model.scores import CLASSES
 from schemas.errors import SettingsError
 from train.calibrate import answers, calibrate, fit_prior_share, shift_output
 from train.dataset import OUTSIDE, DataSet
+from train.drift_reference import held_out_distributions
 from train.measure import measure
 from train.members import State, places, train_member
 from train.recipe import Recipe
@@ -113,7 +114,8 @@ def export(
     stored = [compact_weights(state) for state in states]
     spec, stored, novelty = _calibrated(recipe, data, sampler, spec, stored)
     metrics = measure(spec, stored, novelty, sampler)
-    spec = BundleSpec.model_validate(spec.model_dump() | {"metrics": metrics})
+    held_out = held_out_distributions(spec, stored, novelty, sampler)
+    spec = BundleSpec.model_validate(spec.model_dump() | {"metrics": metrics, "distributions": held_out})
     test = data.test
     golden = [sampler.held_out(int(row), frames) for row, frames in zip(test.tolist(), GOLDEN_FRAMES, strict=False)]
     target = folder / f"{spec.name}-{spec.version}"

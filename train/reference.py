@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model import registry
+from model import distributions, registry
 from model.batch import collate
 from model.bundle_spec import BundleSpec
 from model.bundle_writer import draft_bundle, save_bundle
@@ -112,7 +112,7 @@ def make_bundle(survey_name: str, folder: Path, recipe: Recipe, *, say: Say) -> 
         }
     )
     spec, novelty = calibrate(spec, states, calibration, seed=recipe.seed)
-    spec = spec.model_copy(update={"metrics": measure(spec, states, novelty, test, seed=recipe.seed)})
+    spec = spec.model_copy(update=measure(spec, states, novelty, test, seed=recipe.seed))
     say(f"trained in {minutes:.1f} minutes: {json.dumps(spec.metrics)}")
     golden = [
         entry.cut(0, min(len(entry.observations), frames)) for entry, frames in zip(test, (3, 8, 14), strict=False)
@@ -201,7 +201,7 @@ def measure(
     *,
     seed: int,
 ) -> dict[str, Any]:
-    """Figures on test objects, each at one random trigger: with and without abstention, and by number of frames."""
+    """``metrics`` and ``distributions`` of the spec, on test objects, each at one random trigger."""
     random = np.random.default_rng([seed, 2])
     sequences = [random_trigger(entry, random) for entry in objects]
     labels = np.array([entry.label for entry in objects])
@@ -211,7 +211,7 @@ def measure(
     right = probabilities.argmax(axis=1) == labels
     answered = np.array([result.abstain_reason is None for result in results])
     recall = {name: float(right[labels == index].mean()) for index, name in enumerate(CLASSES)}
-    return {
+    metrics = {
         "held_out_objects": len(objects),
         "accuracy": float(right.mean()),
         "log_loss_nat": log_loss(probabilities, labels),
@@ -221,6 +221,8 @@ def measure(
         "share_answered": float(answered.mean()),
         "accuracy_of_answers": _share(right[answered]),
     }
+    counts = distributions.count(distributions.measure(sequences, results))
+    return {"metrics": metrics, "distributions": distributions.to_json(counts)}
 
 
 def _share(right_N: NDArray[np.bool_]) -> float | None:

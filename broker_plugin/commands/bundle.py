@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-HELP: Final = "List, inspect, verify or promote model bundles."
+HELP: Final = "List, inspect, verify or promote model bundles, or write what one says of its training data."
 EXAMPLE: Final = "convention-broker bundle promote ./my-bundle-1.1.0 --store ./bundles"
 
 
@@ -25,13 +25,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     promotion = verbs.add_parser("promote", help="verify a bundle and make it the one that workers of a store use")
     promotion.add_argument("bundle", metavar="BUNDLE", help="a bundle, or the name of one in the store or shipped")
     promotion.add_argument("--store", type=Path, required=True, metavar="DIR", help="the directory workers watch")
+    reference = verbs.add_parser(
+        "reference", help="what a bundle says of a set of sequences, for classify.drift_references"
+    )
+    reference.add_argument("bundle", metavar="BUNDLE", help="a bundle, a store, or the name of a shipped bundle")
+    reference.add_argument("--sequences", type=Path, required=True, metavar="DIR", help="held-out ones, of its grid")
+    reference.add_argument("--output", type=Path, required=True, metavar="DIR", help="the folder of references")
+    reference.add_argument("--num-triggers", type=int, default=2000, metavar="N", help="drawn from all; default 2000")
+    reference.add_argument("--seed", type=int, default=0)
     for verb in verbs.choices.values():
         verb.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the sub-verb."""
-    actions = {"list": _list, "inspect": _inspect, "verify": _verify, "promote": _promote}
+    actions = {"list": _list, "inspect": _inspect, "verify": _verify, "promote": _promote, "reference": _reference}
     return actions[args.action](args)
 
 
@@ -102,6 +110,19 @@ def _promote(args: argparse.Namespace) -> int:
         _print_json({"bundle_id": scorer.bundle_id, "promoted": str(place)})
         return 0
     _say(f"promoted {scorer.bundle_id} in {args.store}")
+    return 0
+
+
+def _reference(args: argparse.Namespace) -> int:
+    from broker_plugin.commands.bundle_reference import write_reference
+
+    path, counts = write_reference(
+        args.bundle, args.sequences, args.output, num_triggers=args.num_triggers, seed=args.seed
+    )
+    if args.json:
+        _print_json({"path": str(path), "distributions": counts})
+        return 0
+    _say(f"{path}: {sum(counts['band'])} triggers")
     return 0
 
 

@@ -71,7 +71,7 @@ def test_every_series_exists_before_its_first_event() -> None:
 def test_names_follow_the_conventions() -> None:
     """Prefix, base unit suffixes, _total on counters and on nothing else, a help text that is a sentence."""
     units = ("seconds", "bytes", "ratio", "info", "total")
-    counts = ("messages", "sequences", "objects", "facts", "partitions", "device", "fallback")
+    counts = ("messages", "sequences", "objects", "facts", "partitions", "device", "fallback", "index")
     for _, metrics in (ingest(), classify()):
         for family in metrics.families:
             assert re.fullmatch(r"convention_[a-z_]+", family.name)

@@ -35,6 +35,7 @@ def test_a_run_gives_a_bundle_that_loads_and_says_what_it_is(toy_set: Path, tmp_
     scorer = load_scorer(trained.bundle)
     assert scorer.bundle_id == trained.bundle_id
     spec = scorer.bundle.spec
+    assert {sum(counts) for counts in spec.distributions.values()} == {sum(spec.distributions["band"])} != {0}
     assert (spec.num_members, spec.eligibility.min_frames, spec.view.max_frames) == (2, 3, 6)
     assert sum(spec.class_prior) == pytest.approx(1.0)
     assert spec.training["command"] == "train toy"
