@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -41,6 +42,7 @@ from model.bundle_writer import save_bundle
 from model.cost import plain_sequence
 from model.novelty import NoveltyModel
 from model.scores import CLASSES
+from schemas.errors import BrokerError
 from schemas.surveys.ztf import GRID_ID
 from schemas.synthetic import SMALL, draw_object
 
@@ -76,7 +78,11 @@ def main() -> None:
             folder = Path(name) / f"members-{members}"
             folder.mkdir()
             bundle = make_bundle(folder / "bundle", members)
-            measured = measure(address, folder, bundle, stream, rate=args.rate, threads=args.threads)
+            try:
+                measured = measure(address, folder, bundle, stream, rate=args.rate, threads=args.threads)
+            except BrokerError:
+                sys.stderr.write((folder / "worker.log").read_text()[-4000:])
+                raise
             figures |= {f"members_{members}_{key}": value for key, value in measured.items()}
     figures["ratio"] = figures[f"members_{args.members[0]}_objects_per_s"] / WANTED_PER_S
     table = Table("figure", "value")

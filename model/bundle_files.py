@@ -77,7 +77,8 @@ def read_bundle_files(folder: Path) -> tuple[dict[str, bytes], str]:
 
 def parse_tensors(folder: Path, path: str, content: bytes) -> dict[str, Tensor]:
     """The tensors of a safetensors file, floating ones as float32. BundleError when it is anything else."""
-    if content.startswith(_PICKLE_STARTS):
+    # a safetensors file starts with the length of its JSON header, whose bytes may look like a pickle's first ones
+    if content.startswith(_PICKLE_STARTS) and content[8:9] != b"{":
         raise BundleError(f"{folder}: pickle check: {path} holds a pickle; only safetensors are read")
     try:
         tensors = parse_safetensors(content)

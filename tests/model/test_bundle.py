@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 
 from model.bundle import load_bundle
-from model.bundle_files import MANIFEST_FILE, compact_weights
+from model.bundle_files import MANIFEST_FILE, compact_weights, parse_tensors
 from model.bundle_spec import BundleSpec
 from model.runtime import load_scorer
 from schemas.errors import BundleError
@@ -97,6 +97,16 @@ def test_a_pickle_under_a_members_name_is_refused(bundle: Path, legacy: bool) ->
     seal(bundle)
     with pytest.raises(BundleError, match=r"pickle check: members/000\.safetensors"):
         load_scorer(bundle)
+
+
+@pytest.mark.parametrize("header_length", [0x0280, 0x0480, 0x0580])
+def test_a_header_whose_length_looks_like_a_pickle_is_read(header_length: int) -> None:
+    """A safetensors file starts with its header's length, little-endian; 0x0480 there is no pickle of protocol 4."""
+    content = save({"w": torch.ones(2)})
+    header = content[8 : 8 + int.from_bytes(content[:8], "little")].ljust(header_length)
+    padded = len(header).to_bytes(8, "little") + header + content[8 + int.from_bytes(content[:8], "little") :]
+    assert padded[:2] == bytes([0x80, header_length >> 8])
+    assert torch.equal(parse_tensors(Path("b"), "members/000.safetensors", padded)["w"], torch.ones(2))
 
 
 def test_garbage_under_a_members_name_is_refused(bundle: Path) -> None:
