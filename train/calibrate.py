@@ -28,6 +28,7 @@ from train.samples import Sampler
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
 CHUNK: Final = 64
+CACHE_BYTES: Final = 64 << 20  # prefixes of one object, asked one after the other, share tokens
 PRIOR_STEPS: Final = 21
 
 
@@ -45,7 +46,7 @@ def answers(
     spec: BundleSpec, states: Sequence[Mapping[str, Tensor]], sampler: Sampler, asked: Sequence[tuple[int, int]]
 ) -> Answers:
     """Of (row, number of frames) pairs, by the runtime itself; a chunk of sequences is in memory at a time."""
-    runtime = build_runtime(draft_bundle(spec, states, blank_novelty(spec)), cache_bytes=0)
+    runtime = build_runtime(draft_bundle(spec, states, blank_novelty(spec)), cache_bytes=CACHE_BYTES)
     features: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
     frames: list[int] = []
     for start in range(0, len(asked), CHUNK):

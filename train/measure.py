@@ -51,7 +51,7 @@ def measure(
 def _by_length(
     spec: BundleSpec, states: Sequence[Mapping[str, Tensor]], novelty: NoveltyModel, sampler: Sampler, rows: Integers
 ) -> dict[str, Any]:
-    longest = {int(row): len(sampler.data.timeline(int(row), sampler.rule)) for row in rows}
+    longest = {int(row): sampler.longest(int(row)) for row in rows}
     curve: dict[str, Any] = {}
     for length in LENGTHS:
         long = [row for row, count in longest.items() if count >= length]
@@ -62,9 +62,7 @@ def _by_length(
         curve[str(length)] = {
             name: said[name] for name in ("num_objects", "accuracy", "macro_f1", "log_loss_nat", "ece")
         }
-        novel = [
-            int(row) for row in sampler.data.novel if len(sampler.data.timeline(int(row), sampler.rule)) >= length
-        ]
+        novel = [int(row) for row in sampler.data.novel if sampler.longest(int(row)) >= length]
         if len(novel) >= FEWEST:
             strange = answers(spec, states, sampler, [(row, length) for row in novel])
             curve[str(length)]["novelty_auroc"] = auroc(_novelty(novelty, found), _novelty(novelty, strange))

@@ -72,6 +72,8 @@ def train_bundle(
     starts: weights to fine-tune, a member each (in turn, when there are fewer). ``progress`` is told of member and
     stage, step, steps of all stages and loss. SettingsError when the folder holds a run of another recipe or data.
     """
+    if recipe.network.input != "all":
+        raise SettingsError(f"network.input {recipe.network.input!r} is a control of the comparison, not a bundle's")
     data = data.eligible(recipe.rule(data.grid_id), recipe.view.min_frames)
     _begin(folder, recipe, data, provenance, device)
     members = places(recipe)

@@ -77,6 +77,7 @@ def simulated_sets(
         form=simulation.form,
         mix=simulation.mix,
         num_novel=simulation.num_novel,
+        split=simulation.split,
         label_noise=simulation.label_noise,
     )
     target = folder / SEQUENCES

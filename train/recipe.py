@@ -35,12 +35,15 @@ class Simulation(_Part):
     mix: Literal["published", "equal"] = "published"
     label_noise: float = Field(default=0.57, ge=0.0, le=1.0)
     num_novel: int = Field(default=0, ge=0)
+    split: Literal["", "train", "calibration", "test"] = ""
 
 
 class NetworkPart(_Part):
-    """Registered name and config; ``bands`` are the bundle's too."""
+    """Registered name and config; ``bands`` are the bundle's too. input: what of a sequence the network is shown, see
+    ``train.inputs``; anything but ``all`` is a control, which no bundle can carry."""
 
     name: str = "convention"
+    input: Literal["all", "newest", "median", "shuffled"] = "all"
     bands: tuple[str, ...] = ("u", "g", "r", "i", "z")
     config: dict[str, JsonValue] = {}
 

@@ -12,12 +12,14 @@ from schemas.sequence import StampSequence
 from schemas.view import ViewRule
 from train.augment import drop_frames, turn
 from train.dataset import DataSet
+from train.inputs import shown
 from train.recipe import Recipe
 from train.triggers import random_length
 
 Integers = NDArray[np.int64]
 _SAMPLE: Final = 1
 _HELD_OUT: Final = 2
+_SHUFFLE: Final = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,12 +33,17 @@ class Samples:
 
 
 class Sampler:
-    """Draws samples of a data set under a recipe."""
+    """Draws samples of a data set under a recipe.
 
-    def __init__(self, data: DataSet, recipe: Recipe) -> None:
+    trigger_rule: held-out triggers are frames that this rule admits, by default the recipe's own; a network of fewer
+    bands is so asked at the triggers of one of more bands, and sees what it can of the object up to there.
+    """
+
+    def __init__(self, data: DataSet, recipe: Recipe, *, trigger_rule: ViewRule | None = None) -> None:
         self.data = data
         self.recipe = recipe
         self.rule: ViewRule = recipe.rule(data.grid_id)
+        self.trigger_rule = trigger_rule or self.rule
 
     def training(self, rows: Integers, *, seed: int, step: int) -> Samples:
         """One augmented sample of each row at a random trigger; the same for the same seed and step."""
@@ -48,12 +55,25 @@ class Sampler:
     def lengths(self, row: int, count: int) -> list[int]:
         """``count`` random numbers of frames of a held-out object, the same whenever it is asked."""
         random = np.random.default_rng([_HELD_OUT, *self.data.object_id(row).encode()])
-        longest = len(self.data.timeline(row, self.rule))
+        longest = self.longest(row)
         return [random_length(longest, self.recipe.view.min_frames, random) for _ in range(count)]
 
     def held_out(self, row: int, num_frames: int) -> StampSequence:
         """A held-out object as it is, at its ``num_frames``-th frame."""
-        return self.data.prefix(row, self.rule, num_frames)
+        random = np.random.default_rng([_SHUFFLE, *self.data.object_id(row).encode()])
+        sequence = self.data.take(row, self.visible(row, num_frames))
+        return shown(sequence, self.recipe.network.input, random=random)
+
+    def longest(self, row: int) -> int:
+        """Triggers that a held-out object has."""
+        return len(self.data.timeline(row, self.trigger_rule))
+
+    def visible(self, row: int, num_frames: int) -> Integers:
+        """Frame numbers in the view of a held-out object's ``num_frames``-th trigger, or of its last one."""
+        triggers = self.data.timeline(row, self.trigger_rule)
+        at_offset = triggers.facts[min(num_frames, len(triggers)) - 1].first_offset
+        own = triggers if self.trigger_rule == self.rule else self.data.timeline(row, self.rule)
+        return own.view_at(at_offset)
 
     def _augmented(self, row: int, random: np.random.Generator) -> StampSequence:
         settings, min_frames = self.recipe.augmentation, self.recipe.view.min_frames
@@ -62,4 +82,5 @@ class Sampler:
         bands = {fact.first_offset: fact.band_id for fact in line.facts}
         chosen = np.array([bands[frame] for frame in frames.tolist()], np.int64)
         frames = drop_frames(frames, chosen, settings, min_frames=min_frames, random=random)
-        return turn(self.data.take(row, frames), settings, random=random)
+        turned = turn(self.data.take(row, frames), settings, random=random)
+        return shown(turned, self.recipe.network.input, random=random)

@@ -28,7 +28,10 @@ class Timeline:
 
     def view(self, num_frames: int) -> Integers:
         """Frame numbers that a trigger at the ``num_frames``-th admitted frame sees (1 the oldest)."""
-        at_offset = self.facts[num_frames - 1].first_offset
+        return self.view_at(self.facts[num_frames - 1].first_offset)
+
+    def view_at(self, at_offset: int) -> Integers:
+        """The same for a trigger at any frame number of the object, admitted or not."""
         view = select_view(self.facts, self.rule, at_offset=at_offset)
         return np.array([fact.first_offset for fact in view], np.int64)
 

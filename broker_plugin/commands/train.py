@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from broker_plugin.commands.common import add_settings_arguments, settings_from
+from broker_plugin.commands.comparison import add_comparison_arguments, run_comparison
 from broker_plugin.commands.training import add_training_arguments, run_training
 from schemas.errors import SettingsError
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 HELP: Final = (
     "Train, calibrate and export a bundle from a recipe; what is cut off is continued by the same command.\n"
-    "With an ACTION: make training sets from the stamp log, from archives or from the published stamp layout."
+    "With an ACTION: make training sets from the stamp log, from archives or from the published stamp layout, or\n"
+    "run the comparison."
 )
 EXAMPLE: Final = "convention-broker train --recipe debug --output runs/debug"
 
@@ -39,6 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     published.add_argument("source", type=Path, metavar="DIR", help="a folder of one .npz an object")
     mapping = "class mapping, CSV name,class; default: the names of TNS and SIMBAD"
     published.add_argument("--mapping", type=Path, default=None, metavar="FILE", help=mapping)
+    compare = verbs.add_parser("compare", help="networks and controls on the same objects, cell by cell; the table")
+    add_comparison_arguments(compare)
     for verb in (export, archive, published):
         verb.add_argument("--output", type=Path, required=True, metavar="DIR", help="a folder that is new or empty")
 
@@ -50,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
         "export-log": _export_log,
         "import-archive": _import_archive,
         "import-published": _import_published,
+        "compare": run_comparison,
     }
     return actions[args.action](args)
 

@@ -112,8 +112,8 @@ class Bars:
         self._bar = bar
         self._tasks: dict[str, tuple[int, float]] = {}
 
-    def update(self, name: str, step: int, total: int, loss: float) -> None:
-        """Step ``step`` of ``total`` of ``name`` is done."""
+    def update(self, name: str, step: int, total: int | None, loss: float) -> None:
+        """Step ``step`` of ``total`` (None unknown) of ``name`` is done."""
         if name not in self._tasks:
             self._tasks[name] = (self._bar.add_task(name, total=total), loss)
         task, running = self._tasks[name]
