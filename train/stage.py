@@ -41,6 +41,11 @@ _OLD: Final = 4
 _HEAD: Final = ("hidden.", "output.")
 
 
+class StopTraining(Exception):
+    """Raised by a ``progress`` to end a run here; its checkpoint is written first, so that it goes on from this
+    step."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
     """What a stage trains on and how.
@@ -131,14 +136,19 @@ class _StageRun:
                 loss = self._train_step(step, samples, batch)
                 self.step = step + 1
                 self.curves.losses.append(loss)
-                self.curves.seconds = time.monotonic() - began
-                progress(self.step, loss)
-                if self.step % self.settings.validate_every == 0 or self.step == self.plan.steps:
+                due = self.step % self.settings.validate_every == 0 or self.step == self.plan.steps
+                if due:
                     self._validate()
-                    self.curves.seconds = time.monotonic() - began
+                self.curves.seconds = time.monotonic() - began
+                if due:
                     self._save()
-                    if self._stopped():
-                        break
+                try:
+                    progress(self.step, loss)
+                except StopTraining:
+                    self._save()
+                    raise
+                if self._stopped():
+                    break
         return self.best, self.curves
 
     def _batches(self) -> Iterator[tuple[int, Samples, SequenceBatch]]:

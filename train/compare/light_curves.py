@@ -126,7 +126,7 @@ class LightCurveControl:
         self.features = Features(bands)
         self._seed = seed
         self._model: Any = None
-        self._used = np.ones(self.features.size, np.bool_)
+        self._used: NDArray[np.bool_] = np.ones(self.features.size, np.bool_)
 
     def fit(self, sampler: Sampler, rows: Integers, *, triggers: int) -> None:
         """``triggers`` random prefixes of each row; the object's weight counts."""
@@ -151,7 +151,7 @@ class LightCurveControl:
             random_state=self._seed,
         )
         table = np.stack(samples)
-        self._used = np.isfinite(table).any(axis=0)  # boosting takes NaN, but no column of nothing else
+        self._used = np.asarray(np.isfinite(table).any(axis=0))  # boosting takes NaN, but no column of nothing else
         self._model = model.fit(table[:, self._used], labels, sample_weight=weights)
 
     def logits(self, sampler: Sampler, asked: list[tuple[int, int]]) -> NDArray[np.float32]:

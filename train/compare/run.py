@@ -18,12 +18,13 @@ from train.pipeline import versions
 from train.prepare import load_sets, simulated_sets
 from train.recipe import parse_recipe
 from train.samples import Sampler
+from train.stage import StopTraining
 
 ABOUT_FILE: Final = "comparison_run.json"
 
 
-class OutOfTime(Exception):
-    """The sitting is over; not an error: the next one goes on from the last checkpoint."""
+class OutOfTime(StopTraining):
+    """The sitting is over; not an error: the next one goes on from here."""
 
 
 def prepare(
