@@ -39,6 +39,8 @@ check: lint test
 bench: install
 	$(BIN)/python -m benchmarks.bench_decode
 	$(BIN)/python -m benchmarks.bench_store
+	$(BIN)/python -m benchmarks.bench_ingest
+	$(BIN)/python -m benchmarks.bench_ingest --steady 50000
 	$(BIN)/python -m benchmarks.bench_replay
 
 bench-model: install

@@ -145,6 +145,11 @@ class KafkaNode:
             "sasl.password": self._users[user],
         }
 
+    @property
+    def pid(self) -> int | None:
+        """Of the running process."""
+        return None if self._process is None else self._process.pid
+
     def kill(self) -> None:
         """SIGKILL."""
         if self._process is not None:

@@ -1,0 +1,214 @@
+"""The ingest role on a real broker, both on two cores: ``python -m benchmarks.bench_ingest [--broker HOST:PORT]``.
+
+Simulated LSST packets of 70 to 140 kB (schema 10.0, stamps of 30 px and more, no histories) wait on eight partitions;
+then one ingest process takes them from wire to stamp log. Without ``--broker`` an Apache Kafka node is started where
+``KAFKA_HOME`` has one, otherwise the embedded broker. Times start once a tenth is done. CPU seconds tell what the
+figure would be on a machine that does nothing else. The ratio is to the 400 packets a second that are asked for.
+
+``--steady N``: N packets are fed while they are taken in, and the process's resident memory is watched from a tenth
+on; exit status 1 when it leaves its median by more than 10%. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.cimpl import NewTopic
+from rich.console import Console
+from rich.table import Table
+
+from broker_plugin.demo import worker_flags
+from broker_plugin.embedded_broker import embedded_broker
+from broker_plugin.kafka import client_config
+from broker_plugin.settings import Settings
+from broker_plugin.settings_sources import load_settings
+from broker_plugin.testing.kafka_node import KafkaNode, kafka_home
+from broker_plugin.testing.processes import python_process
+from broker_plugin.topics import create_topic, create_topics
+from schemas.synthetic import PacketForm, draw_object
+
+WANTED_PER_S: Final = 400.0
+CORES: Final = 2
+NUM_PARTITIONS: Final = 8
+FORMS: Final = (PacketForm(psf_side=25, large_stamps=3.0), PacketForm(psf_side=41, large_stamps=3.0))
+FRAMES: Final = 20
+WARM_SHARE: Final = 0.1
+SAMPLE_S: Final = 0.25
+TIMEOUT_S: Final = 1200.0
+MEMORY_SHARE: Final = 0.1
+TICKS: Final = os.sysconf("SC_CLK_TCK")
+PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Packets committed so far, CPU seconds of the worker and of the broker, the worker's resident bytes."""
+
+    at_s: float
+    done: int
+    worker_cpu_s: float
+    broker_cpu_s: float
+    resident: int
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--broker")
+    parser.add_argument("--packets", type=int, default=4000)
+    parser.add_argument("--steady", type=int, metavar="N", help="watch memory over N packets instead")
+    args = parser.parse_args()
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
+    with tempfile.TemporaryDirectory() as name, broker(args.broker, Path(name)) as (address, kind, pid):
+        samples, sizes = measure(address, Path(name), pid, args.steady or args.packets, fed_first=not args.steady)
+    figures: dict[str, Any] = {
+        "broker": kind,
+        "packets": samples[-1].done,
+        "mean_packet_kb": sum(sizes) / len(sizes) / 1e3,
+    }
+    figures |= {"smallest_packet_kb": min(sizes) / 1e3, "largest_packet_kb": max(sizes) / 1e3}
+    warm = [sample for sample in samples if sample.done >= WARM_SHARE * samples[-1].done]
+    figures |= rates(warm[0], warm[-1])
+    status = 0
+    if args.steady:
+        figures |= memory(warm)
+        status = int(figures["memory_off_median"] > MEMORY_SHARE)
+    else:
+        figures["ratio"] = figures["packets_per_s"] / WANTED_PER_S
+    table = Table("figure", "value")
+    for key, value in figures.items():
+        table.add_row(key, f"{value:.4g}" if isinstance(value, float) else str(value))
+    Console().print(table)
+    print(json.dumps(figures))
+    return status
+
+
+@contextmanager
+def broker(address: str | None, folder: Path) -> Iterator[tuple[str, str, int | None]]:
+    """HOST:PORT, what it is, its process where it is ours to know."""
+    home = kafka_home()
+    if address is not None:
+        yield address, "given", None
+    elif home is None:
+        with embedded_broker() as embedded:
+            yield embedded, "embedded", None
+    else:
+        node = KafkaNode(home, folder)
+        node.start()
+        try:
+            yield node.address, "Apache Kafka", node.pid
+        finally:
+            node.stop()
+
+
+def packets(count: int) -> Iterator[bytes]:
+    """Of FRAMES exposures an object, sizes and rotations by chance."""
+    for index in range(-(-count // FRAMES)):
+        target = draw_object(
+            "lsst", seed=5, index=4 * index, min_frames=FRAMES, max_frames=FRAMES, num_nights=(24, 60)
+        )
+        for frame in range(min(FRAMES, count - FRAMES * index)):
+            yield target.packet(frame, form=FORMS[frame % len(FORMS)])
+
+
+def measure(
+    address: str, folder: Path, broker_pid: int | None, count: int, *, fed_first: bool
+) -> tuple[list[Sample], list[int]]:
+    """Samples from the start to the last packet's commit, and the packets' sizes."""
+    flags = worker_flags(address, folder, embedded=broker_pid is None)
+    settings = load_settings(flags=flags)
+    create_topics(settings.internal, settings.output)
+    keep = {"segment.bytes": str(64 << 20), "max.message.bytes": str(settings.internal.max_message_bytes)}
+    create_topic(settings.input, NewTopic(settings.input.topics[0], NUM_PARTITIONS, 1, config=keep))
+    sizes: list[int] = []
+    feeder = threading.Thread(target=feed, args=(settings, count, sizes))
+    with ExitStack() as stack:
+        feeder.start()
+        if fed_first:
+            feeder.join()
+        overrides = [f"--set={flag}" for flag in flags]
+        arguments = ["-m", "broker_plugin", "worker", "--role", "ingest", *overrides]
+        log = folder / "ingest.log"
+        worker = stack.enter_context(python_process(*arguments, log=log))
+        samples = [*watch(settings, count, worker.pid, broker_pid)]
+        assert worker.poll() is None, log.read_text()[-2000:]
+        feeder.join()
+    return samples, sizes
+
+
+def feed(settings: Settings, count: int, sizes: list[int]) -> None:
+    """Put the packets on the input topic, on partitions by chance."""
+    limits = {"message.max.bytes": settings.internal.max_message_bytes, "queue.buffering.max.kbytes": 131_072}
+    producer = Producer(client_config(settings.input) | limits | {"sticky.partitioning.linger.ms": 0})
+    for payload in packets(count):
+        sizes.append(len(payload))
+        while True:
+            try:
+                producer.produce(settings.input.topics[0], value=payload)
+                break
+            except BufferError:
+                producer.poll(0.1)
+        producer.poll(0)
+    producer.flush()
+
+
+def watch(settings: Settings, count: int, worker: int, broker_pid: int | None) -> Iterator[Sample]:
+    """A sample every SAMPLE_S until all is committed."""
+    group = Consumer(client_config(settings.input) | {"group.id": settings.input.group, "log_level": 0})
+    places = [TopicPartition(settings.input.topics[0], partition) for partition in range(NUM_PARTITIONS)]
+    started = time.monotonic()
+    done = 0
+    while done < count:
+        assert time.monotonic() - started < TIMEOUT_S, f"{done} of {count} after {TIMEOUT_S} s"
+        with suppress(KafkaException):  # until the broker has found the group's coordinator
+            done = sum(max(0, place.offset) for place in group.committed(places, timeout=30))
+        cpu, resident = usage(worker)
+        broker_cpu = 0.0 if broker_pid is None else usage(broker_pid)[0]
+        yield Sample(time.monotonic() - started, done, cpu, broker_cpu, resident)
+        time.sleep(SAMPLE_S)
+    group.close()
+
+
+def usage(pid: int) -> tuple[float, int]:
+    """CPU seconds and resident bytes of a process (proc(5))."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    resident = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return (int(fields[11]) + int(fields[12])) / TICKS, resident * PAGE
+
+
+def rates(first: Sample, last: Sample) -> dict[str, float]:
+    """Between two samples."""
+    count, seconds = last.done - first.done, last.at_s - first.at_s
+    return {
+        "packets_per_s": count / seconds,
+        "worker_cpu_ms_a_packet": (last.worker_cpu_s - first.worker_cpu_s) / count * 1e3,
+        "broker_cpu_ms_a_packet": (last.broker_cpu_s - first.broker_cpu_s) / count * 1e3,
+    }
+
+
+def memory(samples: list[Sample]) -> dict[str, float]:
+    """Resident memory of the worker, and how far it went from its median."""
+    resident = [sample.resident for sample in samples]
+    middle = statistics.median(resident)
+    return {
+        "resident_mb": middle / 1e6,
+        "resident_first_mb": resident[0] / 1e6,
+        "resident_last_mb": resident[-1] / 1e6,
+        "memory_off_median": max(abs(value - middle) for value in resident) / middle,
+    }
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
