@@ -1,9 +1,9 @@
 """Offline replay of a simulated archive: ``python -m benchmarks.bench_replay [--packets N]``.
 
 A tar of simulated ZTF packets (ten frames an object, in time order) is replayed with the shipped bundle into Avro
-files. Packets a second, over all and by quarter, and this process's resident memory after each quarter, which has to
-stay flat once the caches are filled. The rate is compared with what one ingest process is asked for. The last line is
-JSON.
+files. Packets a second, over all and by quarter, and the resident memory of all its processes after each quarter,
+which has to stay flat once the caches are filled. The rate is compared with what one ingest process is asked for. The
+last line is JSON.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import tarfile
 import tempfile
 import time
 from itertools import pairwise
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Final
 
@@ -41,8 +42,9 @@ def write_archive(path: Path, num_packets: int) -> None:
 
 
 def resident_mb() -> float:
-    """Resident memory of this process, MB."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    """Resident memory of this process and its helpers, MB."""
+    processes = ["self", *(str(child.pid) for child in active_children())]
+    pages = sum(int(Path(f"/proc/{name}/statm").read_text().split()[1]) for name in processes)
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 

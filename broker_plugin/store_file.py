@@ -22,7 +22,7 @@ import structlog
 
 from broker_plugin.facts import StoredFact
 from broker_plugin.retention import Bounds, bounds_of, may_follow
-from schemas.errors import StoreError
+from schemas.errors import StoreError, StoreHeld
 from schemas.view import FactKey, ViewRule
 
 LAYOUT_VERSION: Final = 1
@@ -79,7 +79,7 @@ class FileLock:
         except OSError as error:
             current = os.read(self._file, 200).decode(errors="replace").strip() or "another process"
             os.close(self._file)
-            raise StoreError(f"store {path} is held by {current}") from error
+            raise StoreHeld(f"store {path} is held by {current}") from error
         os.ftruncate(self._file, 0)
         os.write(self._file, f"process {os.getpid()} on {socket.gethostname()} ({holder})\n".encode())
 

@@ -7,7 +7,8 @@ ConventionError
 ├── SchemaUnavailable        a resource's: the schema id is unknown and no registry answered; retry
 ├── BundleError              the bundle's: refused at load, with the reason
 ├── InferenceError           the model's or the machine's: not even one sequence can be scored; exit status 1
-├── StoreError               the local state's: another process holds it, or it belongs to another topic
+├── StoreError               the local state's: it is damaged, or it belongs to another topic
+│   └── StoreHeld            another process holds it
 ├── TrainingError            the data's or the recipe's: training cannot go on; the text names the batch
 ├── ArchiveError             the archive's: nothing of it is a packet; exit status 1
 ├── EvaluationError          the operator's: record files or a truth table cannot be used as they are
@@ -105,6 +106,10 @@ class InferenceError(ConventionError):
 
 class StoreError(ConventionError):
     """A stamp store file cannot be used: it is locked, or its identity does not match the topic."""
+
+
+class StoreHeld(StoreError):
+    """Another process holds the store file; it may let it go."""
 
 
 class TrainingError(ConventionError):

@@ -84,7 +84,7 @@ def _offline(
     from broker_plugin.replay.offline import OfflineOptions
     from broker_plugin.replay.offline_job import replay_offline
 
-    options = OfflineOptions(FORMATS[args.format], args.part, settings.classify.batch_size)
+    options = OfflineOptions(FORMATS[args.format], args.part)
     return replay_offline(args.paths, args.output, settings, stream_options=asked, options=options, progress=progress)
 
 

@@ -19,15 +19,20 @@ CHECKPOINT_NAME: Final = "checkpoint.json"
 
 @dataclass(slots=True)
 class Checkpoint:
-    """num_packets: of the stream, all done with; num_parts: output parts that hold what became of them; counts:
-    outcome -> packets; places: topic partition -> an offset before which nothing is that is not counted here;
-    num_left_out: packets that were not selected, known at the end; done: the archive's end was reached."""
+    """How far it has come.
+
+    num_packets: of the stream, all done with; num_parts: output parts that hold what became of them; counts: outcome
+    -> packets; places: topic partition -> an offset before which nothing is that is not counted here; shards: stamps
+    given to each shard of an offline replay; num_left_out: packets that were not selected, known at the end; done:
+    the archive's end was reached.
+    """
 
     job: dict[str, Any]
     num_packets: int = 0
     num_parts: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     places: dict[str, int] = field(default_factory=dict)
+    shards: list[int] = field(default_factory=list)
     num_left_out: int = 0
     done: bool = False
 
@@ -68,3 +73,11 @@ def open_checkpoint(path: Path, job: dict[str, Any]) -> Checkpoint:
             "or name another place for the output"
         )
     return found
+
+
+def recorded_shards(path: Path) -> int:
+    """How many shards the replay at ``path`` was begun with, 0 when none was begun."""
+    try:
+        return len(json.loads(path.read_text(encoding="utf-8"))["shards"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0  # ``open_checkpoint`` says what is wrong with it

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import math
-import os
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from typing import Final, Protocol
 
 from broker_plugin.ingest import packet_decoder
 from broker_plugin.metrics import DEAD_LETTER, FILTERED, STAMPED
+from broker_plugin.replay.processes import Handler, Helper, helper_process, num_processors
 from broker_plugin.settings import Settings
 from schemas.decode import PacketDecoder
-from schemas.errors import ConventionError, PacketError, SchemaUnavailable
+from schemas.errors import PacketError, SchemaUnavailable
 from schemas.observation import Observation, log_key
 from schemas.outcome import Filtered
 
@@ -78,66 +75,32 @@ class LocalDecoder:
 
 
 class ProcessDecoder:
-    """Decodes in another process while this one classifies. ConventionError when that process ends."""
+    """Decodes in another process while this one does something else."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, helper: Helper) -> None:
+        self._helper = helper
 
     def submit(self, payloads: Sequence[bytes]) -> None:
         """See Decoder."""
-        with _mapped():
-            self._connection.send(list(payloads))
+        self._helper.send(list(payloads))
 
     def result(self) -> list[DecodedPacket]:
         """See Decoder."""
-        with _mapped():
-            decoded: list[DecodedPacket] = self._connection.recv()
+        decoded: list[DecodedPacket] = self._helper.receive()
         return decoded
 
 
-@contextmanager
-def decoding_process(make_decoder: Callable[[], PacketDecoder]) -> Iterator[ProcessDecoder]:
-    """A process that decodes until the context ends, or until this process does, however it ends.
-
-    make_decoder: a function of a module, or a partial of one, since it travels to the other process.
-    """
-    context = get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, make_decoder), daemon=True)
-    process.start()
-    theirs.close()  # the only other end is the child's, so that either side sees the other's end
-    try:
-        yield ProcessDecoder(ours)
-    finally:
-        ours.close()
-        process.join()
-
-
-def open_decoder(settings: Settings, stack: ExitStack) -> Decoder:
-    """Decoding as ingest does it, in a process of its own where there is a processor for it, until ``stack`` ends."""
+def open_decoder(settings: Settings, stack: ExitStack, *, local: bool = False) -> Decoder:
+    """Decoding as ingest does it, until ``stack`` ends; unless ``local``, in a process of its own where there is a
+    processor for it."""
     make = partial(packet_decoder, settings.ingest, settings.input)
-    if len(os.sched_getaffinity(0)) < 2:
+    if local or num_processors() < 2:
         return LocalDecoder(make())
-    return stack.enter_context(decoding_process(make))
+    return ProcessDecoder(stack.enter_context(helper_process(partial(_make_handler, make))))
 
 
-@contextmanager
-def _mapped() -> Iterator[None]:
-    try:
-        yield
-    except (EOFError, OSError) as error:
-        raise ConventionError("the decoding process ended: start again to go on from the checkpoint") from error
-
-
-def _serve(connection: Connection, make_decoder: Callable[[], PacketDecoder]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's, meant for the process that owns this one
-    decoder = make_decoder()
-    while True:
-        try:
-            payloads = connection.recv()
-            connection.send(decode_packets(decoder, payloads))
-        except (EOFError, OSError):
-            return
+def _make_handler(make_decoder: Callable[[], PacketDecoder]) -> Handler:
+    return partial(decode_packets, make_decoder())
 
 
 def decode_packets(decoder: PacketDecoder, payloads: Sequence[bytes]) -> list[DecodedPacket]:

@@ -1,8 +1,8 @@
-"""Offline replay: the worker's path without a broker, from packets to record files, in one process.
+"""Offline replay: the worker's path without a broker, from packets to record files.
 
 A packet's number in the stream is its stamp-log offset. A part of the output holds ``part_packets`` of them. The
-durable order of a part: its facts in the store, its files under their names, the checkpoint. After a death anywhere
-the part is done again from the checkpoint: the store knows the facts, so that every trigger gives the same bytes, and
+durable order of a part: its facts in the stores, its files under their names, the checkpoint. After a death anywhere
+the part is done again from the checkpoint: the stores know the facts, so that every trigger gives the same bytes, and
 the part's files are written over.
 """
 
@@ -14,38 +14,31 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Final
 
-from broker_plugin.classify_engine import ClassifyEngine
 from broker_plugin.evaluation.records import DeliveredRecord, Delivery
 from broker_plugin.evaluation.stamp_archive import StampLogValue
 from broker_plugin.messages import BatchResult, LogMessage
-from broker_plugin.metrics import DEAD_LETTER, STAMPED
+from broker_plugin.metrics import DEAD_LETTER
 from broker_plugin.replay.batches import Batch, decoded_batches
 from broker_plugin.replay.checkpoint import CHECKPOINT_NAME, WORK_FOLDER, Checkpoint
+from broker_plugin.replay.classifying import PARTITION, Shards
 from broker_plugin.replay.decoding import DecodedPacket, Decoder, StampedPacket, outcome_name
 from broker_plugin.replay.parts import Part, remove_parts
 from broker_plugin.replay.stream import PacketStream
-from broker_plugin.store import StampStore
-from broker_plugin.store_file import StoreIdentity
 from schemas.archive.packet import Damage
-from schemas.errors import RecordError, StoreError
-
-STORE_NAME: Final = "store.sqlite"
-PARTITION: Final = 0
 
 
 @dataclass(frozen=True, slots=True)
 class OfflineOptions:
-    """suffix: of the record files; part_packets: packets a part; batch_packets: packets a batch of the engine."""
+    """suffix: of the record files; part_packets: packets a part; batch_packets: packets a batch."""
 
     suffix: str = ".avro"
     part_packets: int = 5000
-    batch_packets: int = 256
+    batch_packets: int = 512
 
 
 class OfflineReplay:
-    """Writes ``folder``; one at a time (the store is held under a lock).
+    """Writes ``folder``; one at a time (the stores are held under locks).
 
     damage: the list that reading the stream adds to; it is written with the packets that follow. StoreError when
     another replay runs in the folder, or its state is gone.
@@ -54,7 +47,7 @@ class OfflineReplay:
     def __init__(
         self,
         folder: Path,
-        engine: ClassifyEngine,
+        shards: Shards,
         decoder: Decoder,
         checkpoint: Checkpoint,
         options: OfflineOptions,
@@ -63,7 +56,7 @@ class OfflineReplay:
         now: Callable[[], float] = time.time,
     ) -> None:
         self._folder = folder
-        self._engine = engine
+        self._shards = shards
         self._decoder = decoder
         self._checkpoint = checkpoint
         self._options = options
@@ -77,7 +70,8 @@ class OfflineReplay:
         if checkpoint.done:
             return
         stream = iter(packets)
-        with closing(self._open_store()) as store:
+        with closing(self._shards):
+            self._shards.open(self._folder / WORK_FOLDER, checkpoint.job_id, checkpoint.shards)
             remove_parts(self._folder, first=checkpoint.num_parts)
             for number, _ in enumerate(islice(stream, checkpoint.num_packets), start=1):
                 if number % options.batch_packets == 0:
@@ -93,78 +87,70 @@ class OfflineReplay:
                 now=self._now,
             )
             while not checkpoint.done:
-                self._part(batches, store, moved)
+                self._part(batches, moved)
                 checkpoint.num_left_out = packets.num_left_out
                 checkpoint.write(self._folder / WORK_FOLDER / CHECKPOINT_NAME)
 
-    def _open_store(self) -> StampStore:
-        identity = StoreIdentity("", self._checkpoint.job_id, "offline", PARTITION, 1)
-        path = self._folder / WORK_FOLDER / STORE_NAME
-        store = StampStore(path, identity, rules=self._engine.view_rules, holder="offline replay")
-        if store.position is None and self._checkpoint.counts[outcome_name("ingest", STAMPED, None)]:
-            store.close()
-            raise StoreError(f"{path} is gone or damaged: delete {self._folder} and replay anew")
-        return store
-
-    def _part(self, batches: Iterator[Batch], store: StampStore, moved: Callable[[int], None]) -> None:
-        """Write one part and move the checkpoint on, in memory."""
+    def _part(self, batches: Iterator[Batch], moved: Callable[[int], None]) -> None:
+        """Write one part and move the checkpoint on, in memory; a batch is written while the next is classified."""
         checkpoint, options = self._checkpoint, self._options
         counts = checkpoint.counts.copy()
         start = end = checkpoint.num_packets
+        batch, done = next(batches), None
+        if not batch.packets and not batch.damage and checkpoint.num_parts:
+            checkpoint.done = True  # the archive ended where the last part did
+            return
         with Part(self._folder, checkpoint.num_parts, options.suffix) as part:
-            while end - start < options.part_packets:
-                batch = next(batches)
-                result = self._classify(batch.decoded, store, first=end, committed=start)
-                counts.update(_outcomes(batch.decoded, result))
-                self._write(part, batch, result, first=end)
+            while True:
+                self._shards.submit(_messages(batch.decoded, first=end), committed=start)
+                if done is not None:
+                    _write(part, done)
+                done = _Done(batch, self._shards.result(), first=end, published=self._now())
+                counts.update(_outcomes(batch.decoded, done.result))
                 end += len(batch.packets)
                 moved(end)
-                if batch.is_last:
-                    checkpoint.done = True
+                checkpoint.done = batch.is_last
+                if checkpoint.done or end - start >= options.part_packets:
                     break
-        checkpoint.num_packets, checkpoint.counts = end, counts
+                batch = next(batches)
+            _write(part, done)
+        checkpoint.num_packets, checkpoint.counts, checkpoint.shards = end, counts, list(self._shards.num_stamps)
         checkpoint.num_parts += 1
 
-    def _classify(
-        self, decoded: Sequence[DecodedPacket], store: StampStore, *, first: int, committed: int
-    ) -> BatchResult:
-        messages = [
-            LogMessage(PARTITION, first + place, packet.stamped.key, packet.stamped.value)
-            for place, packet in enumerate(decoded)
-            if packet.stamped is not None
-        ]
-        if not messages:
-            return BatchResult()
-        result = self._engine.process(
-            messages, {PARTITION: store}, {PARTITION: committed}, restore_below={PARTITION: 0}
-        )
-        store.commit()
-        if result.unreadable:
-            raise RecordError(f"a stamp that was just made cannot be read: {result.unreadable[0].error}")
-        return result
 
-    def _write(
-        self,
-        part: Part,
-        batch: Batch,
-        result: BatchResult,
-        *,
-        first: int,
-    ) -> None:
-        published = self._now()
-        for found in batch.damage:
-            part.problem({"problem": "damage", **asdict(found)})
-        for place, (packet, outcome) in enumerate(zip(batch.packets, batch.decoded, strict=True)):
-            if outcome.stamped is not None:
-                part.stamp(StampLogValue(outcome.stamped.key, first + place, outcome.stamped.value))
-            elif outcome.outcome == DEAD_LETTER:
-                where = {"path": packet.path, "index": packet.index}
-                part.problem({"problem": DEAD_LETTER, **where, "reason": outcome.reason, "detail": outcome.detail})
-        for record in result.records:
-            trigger = batch.decoded[record.offset - first].stamped
-            if record.publish and trigger is not None:
-                delivery = _delivery(trigger, record.offset, batch.ingested, published)
-                part.record(DeliveredRecord(record.classification, delivery))
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """A classified batch, the number of its first packet, and the Unix time at which its records were ready."""
+
+    batch: Batch
+    result: BatchResult
+    first: int
+    published: float
+
+
+def _messages(decoded: Sequence[DecodedPacket], *, first: int) -> list[LogMessage]:
+    return [
+        LogMessage(PARTITION, first + place, packet.stamped.key, packet.stamped.value)
+        for place, packet in enumerate(decoded)
+        if packet.stamped is not None
+    ]
+
+
+def _write(part: Part, done: _Done) -> None:
+    batch, first = done.batch, done.first
+    for found in batch.damage:
+        part.problem({"problem": "damage", **asdict(found)})
+    for place, (packet, outcome) in enumerate(zip(batch.packets, batch.decoded, strict=True)):
+        if outcome.stamped is not None:
+            part.stamp(StampLogValue(outcome.stamped.key, first + place, outcome.stamped.value))
+        elif outcome.outcome == DEAD_LETTER:
+            where = {"path": packet.path, "index": packet.index}
+            part.problem({"problem": DEAD_LETTER, **where, "reason": outcome.reason, "detail": outcome.detail})
+    for record in done.result.records:
+        trigger = batch.decoded[record.offset - first].stamped
+        if record.publish and trigger is not None:
+            delivery = _delivery(trigger, record.offset, batch.ingested, done.published)
+            part.record(DeliveredRecord(record.classification, delivery))
 
 
 def _delivery(trigger: StampedPacket, offset: int, ingested: float, published: float) -> Delivery:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from broker_plugin.bundle_loading import bundle_loader, bundle_paths
-from broker_plugin.classify_engine import ClassifyEngine
-from broker_plugin.replay.checkpoint import CHECKPOINT_NAME, WORK_FOLDER, Checkpoint, open_checkpoint
+from broker_plugin.replay.checkpoint import CHECKPOINT_NAME, WORK_FOLDER, Checkpoint, open_checkpoint, recorded_shards
+from broker_plugin.replay.classifying import open_shards
 from broker_plugin.replay.decoding import INGEST_KEYS, open_decoder
 from broker_plugin.replay.offline import OfflineOptions, OfflineReplay
 from broker_plugin.replay.parts import has_parts
@@ -18,6 +17,9 @@ from broker_plugin.replay.stream import StreamOptions
 from broker_plugin.settings import Settings
 from broker_plugin.version import plugin_version
 from schemas.errors import SettingsError
+
+# An archive below this is replayed sooner than helper processes have loaded.
+SMALL_BYTES: Final = 50_000_000
 
 
 def replay_offline(
@@ -38,22 +40,19 @@ def replay_offline(
         raise SettingsError(f"{folder} holds record files of something else: name another --output")
     work.mkdir(parents=True, exist_ok=True)
     stream, damage = open_stream(paths, stream_options, work, progress)
-    engine = ClassifyEngine(
-        [bundle_loader(settings.classify)(path) for path in bundle_paths(settings.classify)],
-        settings.classify,
-        log_topic="offline",
-        plugin_version=plugin_version(),
-    )
-    job = stream.job | _job(settings, engine, options)
-    checkpoint = open_checkpoint(work / CHECKPOINT_NAME, job)
     with ExitStack() as stack:
-        decoder = open_decoder(settings, stack)
-        replay = OfflineReplay(folder, engine, decoder, checkpoint, options, damage=damage)
+        small = stream.num_bytes < SMALL_BYTES
+        num_shards = recorded_shards(work / CHECKPOINT_NAME) or (1 if small else 0)
+        shards = open_shards(settings.classify, stack, num_shards)
+        job = stream.job | _job(settings, shards.bundle_ids(), options)
+        checkpoint = open_checkpoint(work / CHECKPOINT_NAME, job)
+        decoder = open_decoder(settings, stack, local=small)
+        replay = OfflineReplay(folder, shards, decoder, checkpoint, options, damage=damage)
         replay.run(stream, lambda num_packets: progress.show("replaying", num_packets, stream.share))
     return _summary(folder, checkpoint)
 
 
-def _job(settings: Settings, engine: ClassifyEngine, options: OfflineOptions) -> dict[str, Any]:
+def _job(settings: Settings, bundle_ids: dict[str, str], options: OfflineOptions) -> dict[str, Any]:
     """What the output depends on besides the stream; the device and its speed are not part of it."""
     views = settings.classify.model_dump(
         mode="json",
@@ -66,7 +65,7 @@ def _job(settings: Settings, engine: ClassifyEngine, options: OfflineOptions) ->
         "target": "offline",
         "format": options.suffix,
         "part_packets": options.part_packets,
-        "bundles": engine.bundle_ids,
+        "bundles": bundle_ids,
         "plugin_version": plugin_version(),
         "ingest": settings.ingest.model_dump(mode="json", include=set(INGEST_KEYS)),
         "classify": views,

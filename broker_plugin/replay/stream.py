@@ -80,6 +80,11 @@ class PacketStream:
         }
 
     @property
+    def num_bytes(self) -> int:
+        """Size of the archive's files."""
+        return self._reader.num_bytes
+
+    @property
     def share(self) -> float:
         """How much of the archive was given, 0 to 1."""
         if self._options.order == "time":

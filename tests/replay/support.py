@@ -10,6 +10,7 @@ from broker_plugin.classify_engine import ClassifyEngine
 from broker_plugin.evaluation.record_files import read_records
 from broker_plugin.evaluation.stamp_archive import read_stamps
 from broker_plugin.replay.checkpoint import CHECKPOINT_NAME, WORK_FOLDER, Checkpoint, open_checkpoint
+from broker_plugin.replay.classifying import LocalShard, Shards
 from broker_plugin.replay.decoding import LocalDecoder
 from broker_plugin.replay.offline import OfflineOptions, OfflineReplay
 from broker_plugin.replay.stream import PacketStream, StreamOptions
@@ -38,6 +39,7 @@ def replay(
     stream_options: StreamOptions | None = None,
     options: OfflineOptions = SMALL,
     moved: Callable[[int], None] = lambda num_packets: None,
+    num_shards: int = 2,
 ) -> Checkpoint:
     """Replay into ``folder`` from its checkpoint on; the checkpoint at the end."""
     work = folder / WORK_FOLDER
@@ -46,7 +48,8 @@ def replay(
     stream = PacketStream(archive, stream_options or StreamOptions(), folder=work, damage=damage.append)
     checkpoint = open_checkpoint(work / CHECKPOINT_NAME, stream.job)
     decoder = LocalDecoder(PacketDecoder())
-    OfflineReplay(folder, make_engine(), decoder, checkpoint, options, damage=damage).run(stream, moved)
+    shards = Shards([LocalShard(make_engine()) for _ in range(num_shards)])
+    OfflineReplay(folder, shards, decoder, checkpoint, options, damage=damage).run(stream, moved)
     return checkpoint
 
 

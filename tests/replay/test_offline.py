@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -63,10 +65,10 @@ def test_formats_say_the_same(tmp_path: Path, archive: Path, suffix: str) -> Non
     assert values_by_object(tmp_path / "other") == values_by_object(tmp_path / "avro")
 
 
-def test_parts_and_batches_change_nothing(tmp_path: Path, archive: Path) -> None:
-    """However the stream is cut into parts and batches, the records are the same."""
+def test_parts_batches_and_shards_change_nothing(tmp_path: Path, archive: Path) -> None:
+    """However the stream is cut into parts, batches and shards, the records are the same."""
     replay(tmp_path / "small", [archive])
-    replay(tmp_path / "large", [archive], options=OfflineOptions(part_packets=1000, batch_packets=500))
+    replay(tmp_path / "large", [archive], options=OfflineOptions(part_packets=1000, batch_packets=500), num_shards=1)
     assert record_rows(tmp_path / "small") == record_rows(tmp_path / "large")
 
 
@@ -153,13 +155,13 @@ def test_a_lost_state_is_said(tmp_path: Path, archive: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         replay(tmp_path / "out", [archive], moved=moved)
-    (tmp_path / "out/.replay/store.sqlite").unlink()
+    (tmp_path / "out/.replay/store-1.sqlite").unlink()
     with pytest.raises(StoreError, match="replay anew"):
         replay(tmp_path / "out", [archive])
 
 
 def test_the_verb_replays_a_container(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """``replay`` with the shipped bundle, decoding in a process of its own, and ``evaluate``'s files in the end."""
+    """``replay`` with the shipped bundle, and ``evaluate``'s files in the end."""
     path = tmp_path / "many.avro"
     path.write_bytes(container(packets(4, 4)))
     command = ["replay", str(path), "--output", str(tmp_path / "out"), "--format", "jsonl", "--json"]
@@ -170,6 +172,41 @@ def test_the_verb_replays_a_container(tmp_path: Path, capsys: pytest.CaptureFixt
     assert len(record_rows(tmp_path / "out")) == 16
     assert main(command) == 0
     assert json.loads(capsys.readouterr().out) == summary
+
+
+WITH_HELPERS = """
+import sys
+from broker_plugin.cli import main
+from broker_plugin.replay import offline_job
+offline_job.SMALL_BYTES = 0
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.timeout(240)
+def test_a_killed_verb_goes_on(tmp_path: Path) -> None:
+    """With decoding and each shard in a process of its own, killed once a part is whole: the same command finishes
+    the files of an undisturbed replay in one process, and waits for what the killed one's helpers still hold."""
+    path = tmp_path / "night.tar"
+    path.write_bytes(tar({f"{number:03d}.avro": payload for number, payload in enumerate(packets(12, 6))}))
+    script = tmp_path / "with_helpers.py"
+    script.write_text(WITH_HELPERS)
+    command = [sys.executable, str(script), "replay", str(path), "--part", "24", "--output"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    killed = subprocess.Popen([*command, str(tmp_path / "killed")], env=environment, stdout=subprocess.DEVNULL)
+    checkpoint = tmp_path / "killed/.replay/checkpoint.json"
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and time.monotonic() < deadline:
+        assert killed.poll() is None
+        time.sleep(0.01)
+    killed.kill()
+    killed.wait()
+    assert len(json.loads(checkpoint.read_text())["shards"]) == min(len(os.sched_getaffinity(0)), 8)
+    assert subprocess.run([*command, str(tmp_path / "killed")], env=environment, check=True, timeout=120)
+    assert main(["replay", str(path), "--part", "24", "--output", str(tmp_path / "whole")]) == 0
+    assert len(list((tmp_path / "whole").glob("records-*"))) == 3
+    assert part_contents(tmp_path / "killed") == part_contents(tmp_path / "whole")
 
 
 @pytest.mark.parametrize(
