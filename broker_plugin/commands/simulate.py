@@ -41,6 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--num-novel", type=int, default=0, metavar="N", help=novel)
     noise = "share of the unconfirmed SN other that are nuclear Variables in truth; default 0.57"
     parser.add_argument("--label-noise", type=float, default=0.57, metavar="SHARE", help=noise)
+    gallery = "write gallery.html too: plots and stamps of the sequences (needs matplotlib)"
+    parser.add_argument("--gallery", action="store_true", help=gallery)
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes; default 1")
 
 
@@ -66,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         num_novel=args.num_novel,
         label_noise=args.label_noise,
     )
-    outputs = Outputs(args.output, sequences=args.sequences or not args.packets, packets=args.packets)
+    outputs = Outputs(args.output, sequences=args.sequences or args.gallery or not args.packets, packets=args.packets)
     made = {"by": f"convention-broker {plugin_version()}", "settings": described(settings)}
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -75,6 +77,10 @@ def run(args: argparse.Namespace) -> int:
         num_packets = simulate(
             settings, outputs, workers=args.workers, made=made, progress=lambda count: bar.advance(task, count)
         )
+    if args.gallery:
+        from train.simulator.gallery import write_gallery
+
+        write_gallery(args.output / "sequences", args.output / "gallery.html")
     print(f"{args.num_objects + args.num_novel} objects, {num_packets} frames in {args.output}")  # noqa: T201
     return 0
 

@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 from scipy.signal import fftconvolve
 
-from train.simulator.frames import mask_edge, psf_photometry, rotated
+from train.simulator import novel
+from train.simulator.frames import Scene, mask_edge, psf_photometry, rotated
 from train.simulator.psf import MOFFAT_BETA, moffat, sersic
 from train.simulator.render import Gaussians, galaxy, image, point, psf_gaussians
+from train.simulator.schedule import draw_schedule
+from train.simulator.source import Source
+from train.simulator.survey_description import SDSS
 
 SIDE = 32
 OVERSAMPLED = 9
@@ -82,3 +86,18 @@ def test_edges_mask_whole_columns_and_rows(edge: tuple[int, int], num_masked: in
     pixels = np.zeros((SIDE, SIDE), np.float32)
     mask_edge(pixels, np.array(edge))
     assert np.isnan(pixels).sum() == num_masked
+
+
+def test_a_bad_subtraction_is_in_the_difference_image_alone() -> None:
+    """A change that is no light leaves the science image as the template shows it; a real one is in both."""
+    random = np.random.default_rng(2)
+    schedule = draw_schedule(SDSS, random)
+    curve = novel.OneNight(float(schedule.days[0]), np.full(5, 1e7))
+    seen = {}
+    for in_science in (True, False):
+        source = Source("Variable", "residual", curve, np.zeros(5), None, in_science=in_science)
+        seen[in_science] = next(Scene(SDSS, schedule, source).frames(np.random.default_rng(3)))
+    for frame in seen.values():
+        assert frame.flux_njy == pytest.approx(1e7, rel=0.01)
+    assert np.nansum(seen[True].science) == pytest.approx(1e7, rel=0.05)
+    assert abs(np.nansum(seen[False].science)) < 1e6

@@ -15,7 +15,9 @@ from schemas.decode import PacketDecoder
 from schemas.observation import Observation, content_digest
 from schemas.outcome import Stamped
 from schemas.sequence import PLANES
+from train.simulator.gallery import write_gallery
 from train.simulator.objects import SetSettings, draw_object
+from train.simulator.plots import caption
 from train.simulator.production import Outputs, simulate
 from train.simulator.sequence_set import SequenceSet
 from train.simulator.splits import SPLITS, split_of
@@ -156,3 +158,25 @@ def test_damaged_set_is_refused(tmp_path: Path) -> None:
         handle.truncate(100)
     with pytest.raises(Exception, match=r"science\.f2 has 100 bytes"):
         SequenceSet(folder)
+
+
+@pytest.mark.parametrize("survey", ["sdss", "ztf"])
+def test_gallery_shows_every_class_and_plane(tmp_path: Path, survey: str) -> None:
+    """The page is self-contained and names each class that the set has, with one picture of stamps a plane."""
+    folder = produced(tmp_path / "set", survey)
+    write_gallery(folder / "sequences", tmp_path / "gallery.html")
+    page = (tmp_path / "gallery.html").read_text(encoding="utf-8")
+    sequences = SequenceSet(folder / "sequences")
+    assert page.count("<img") == 4 + len(sequences.about["planes"])
+    assert page.count("src=") == page.count('src="data:image/png;base64,')
+    for plane in sequences.about["planes"]:
+        assert f"{plane} plane" in page
+
+
+def test_captions_say_what_an_object_is(tmp_path: Path) -> None:
+    """A caption has the true class and, where it differs, the label."""
+    sequences = SequenceSet(produced(tmp_path / "set", "sdss") / "sequences")
+    for index, (truth, label) in enumerate(zip(sequences.text("true_class"), sequences.text("label"), strict=True)):
+        words = caption(sequences, index)
+        assert words.startswith(truth)
+        assert (f"labelled {label}" in words) == (truth != label)

@@ -1,6 +1,7 @@
 """Renders an object's frames: science, template and difference image, variance and PSF of each, on native pixels.
 
-science = scale * (static scene + changed flux) + noise; template = static scene as the frame's PSF shows it + noise;
+science = scale * (static scene + changed flux) + noise (a bad subtraction changes the difference image alone);
+template = static scene as the frame's PSF shows it + noise;
 difference = science - template, each matched to the same zero point, plus what a small misregistration and a small
 error of the matched PSF leave of the static scene. Noise is Gaussian with the variance of the sky and of the light
 itself.
@@ -23,8 +24,8 @@ from train.simulator.survey_description import SurveyDescription
 Array = NDArray[np.float64]
 Image = NDArray[np.float32]
 
-REGISTRATION_PX: Final = 0.02
-PSF_MATCHING: Final = 0.004
+REGISTRATION_PX: Final = 0.03
+PSF_MATCHING: Final = 0.008
 SKY_ERROR: Final = 0.05  # of the noise: what sky subtraction leaves
 DEFECT_FWHM_PX: Final = 0.7
 
@@ -86,7 +87,8 @@ class Scene:
         signal = np.float32(self.change_njy_F[index]) * spot
         noise, band = schedule.noise[index], schedule.band[index]
         gain = survey.njy_per_electron[band]
-        lit = np.maximum(static + signal, 0.0)
+        seen = static + signal if self._source.in_science else static
+        lit = np.maximum(seen, 0.0)
         science_variance = (noise**2 + gain * lit).astype(np.float32)
         science_noise = _normal(random, side) * np.sqrt(science_variance)
         template_noise = _normal(random, side) * np.float32(survey.template_noise * noise)
@@ -94,7 +96,7 @@ class Scene:
         sky = SKY_ERROR * noise * random.normal()
         if survey.keeps_sky:
             sky += noise**2 / gain
-        science = scale * (static + signal) + science_noise + np.float32(sky)
+        science = scale * seen + science_noise + np.float32(sky)
         template = static + template_noise
         difference = signal + science_noise - template_noise + _mismatch(random, static)
         variance = science_variance + np.float32((survey.template_noise * noise) ** 2)

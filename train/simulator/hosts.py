@@ -70,12 +70,13 @@ def _galaxy(
 
 
 def draw_neighbours(
-    random: np.random.Generator, bands: str, *, half_arcsec: float, magnitude_shift: float
+    random: np.random.Generator, bands: str, *, half_arcsec: float, magnitude_shift: float, crowding: float = 1.0
 ) -> tuple[Profile, ...]:
-    """Stars and galaxies that happen to be in the stamp, none within three arcsec."""
+    """Stars and galaxies that happen to be in the stamp, none within three arcsec; ``crowding`` times as many as
+    usual, all of the surplus stars."""
     mean = NEIGHBOURS_ARCMIN2 * 10.0 ** (NEIGHBOUR_SLOPE * magnitude_shift) * (2.0 * half_arcsec / 60.0) ** 2
     found = []
-    for _ in range(int(random.poisson(mean))):
+    for _ in range(int(random.poisson(mean * crowding))):
         place = random.uniform(-half_arcsec, half_arcsec, 2)
         r = NEIGHBOUR_LIMIT_R + magnitude_shift + np.log10(1.0 - random.random()) / NEIGHBOUR_SLOPE
         colours = {"host_r": float(r), "u_g": 1.4, "g_r": random.normal(0.7, 0.3), "r_i": 0.3, "i_z": 0.2}
@@ -83,6 +84,6 @@ def draw_neighbours(
             continue
         flux = magnitude_to_njy(host_magnitudes(colours, bands))
         where = (float(place[0]), float(place[1]))
-        star = random.random() < NEIGHBOUR_STAR_SHARE
+        star = random.random() < 1.0 - (1.0 - NEIGHBOUR_STAR_SHARE) / crowding
         found.append(Profile(flux, where) if star else _galaxy(random, flux, float(r), colours["g_r"], where))
     return tuple(found)

@@ -124,11 +124,14 @@ def draw_object(settings: SetSettings, index: int, *, attempt: int = 0) -> Simul
         mislabelled = label == "SNOther" and not confirmed and chance.random() < settings.label_noise
         source = draw_until(partial(_draw, setting, label, confirmed, mislabelled))
     half = 0.5 * max(survey.sides) * survey.pixel_arcsec
+    field = settings.random(index, Stream.FIELD)
+    share, factor = survey.crowded
     neighbours = draw_neighbours(
-        settings.random(index, Stream.FIELD),
+        field,
         survey.bands,
         half_arcsec=half,
         magnitude_shift=survey.magnitude_shift,
+        crowding=factor if field.random() < share else 1.0,
     )
     return SimulatedObject(
         index, name, label, confirmed, split, ra, dec, schedule, with_neighbours(source, neighbours)

@@ -43,6 +43,7 @@ class Source:
     curve: flux change against the template; point_njy_B: the source's own flux in the template; host: None for
     hostless sources and bare stars. redshift None where it has none. velocity_arcsec_d: (west, north), of what moves;
     it is on its place at path_day. sharp: a detector defect, narrower than the PSF.
+    in_science: whether the change is in the science image too, as all real light is; a bad subtraction is not.
     """
 
     true_class: str
@@ -56,6 +57,7 @@ class Source:
     velocity_arcsec_d: tuple[float, float] = (0.0, 0.0)
     path_day: float = 0.0
     sharp: bool = False
+    in_science: bool = True
 
     @property
     def separation_arcsec(self) -> float | None:

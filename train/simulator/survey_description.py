@@ -25,6 +25,7 @@ class SurveyDescription:
     magnitude_shift: how much brighter (negative) or fainter the population is than in Stripe 82.
     star_share: share of Variables drawn as stars whatever the Stripe 82 mixture says, None to follow the mixture.
     position_box: ra_min, ra_max, dec_min, dec_max, deg. keeps_sky: the science image is not sky-subtracted.
+    crowded: share of objects in crowded fields, whatever their class, and how many more neighbours these have.
     """
 
     name: str
@@ -52,6 +53,7 @@ class SurveyDescription:
     position_box: tuple[float, float, float, float]
     zero_point: float | None = None
     keeps_sky: bool = False
+    crowded: tuple[float, float] = (0.0, 1.0)
 
     @property
     def reference_band(self) -> int:
@@ -114,6 +116,7 @@ ZTF: Final = SurveyDescription(
     position_box=(0.0, 360.0, -25.0, 75.0),
     zero_point=26.2,
     keeps_sky=True,
+    crowded=(0.2, 8.0),
 )
 
 LSST: Final = SurveyDescription(
@@ -138,8 +141,9 @@ LSST: Final = SurveyDescription(
     first_mjd=(60980.0, 61345.0, 61710.0),
     night_utc=(0.03, 0.26),
     exposure_gap_days=0.02,
-    magnitude_shift=1.2,
+    magnitude_shift=0.5,
     star_share=0.5,
+    crowded=(0.1, 6.0),
     position_box=(0.0, 360.0, -70.0, 5.0),
 )
 

@@ -152,4 +152,4 @@ def _residual(setting: Setting, drawn: dict[str, float], peak_r: float, separati
         g_r=drawn["g_r"],
         separation_arcsec=separation_arcsec / setting.redshift_factor,
     )
-    return Source("Variable", "residual", scaled, np.zeros(len(bands)), host)
+    return Source("Variable", "residual", scaled, np.zeros(len(bands)), host, in_science=False)
