@@ -101,7 +101,23 @@ class AttentionBlock(nn.Module):
         mixed: Tensor = self.mix2(self.mix1(self.mix_norm(maps_BTXC, mask_BT)).relu())
         return maps_BTXC + mixed
 
-    def _pairwise(self, normal: Tensor, mask_BT: Tensor, gap_bias: Tensor | None) -> Tensor:
+    def looked_at(self, maps_BTXC: Tensor, mask_BT: Tensor, gap_bias: Tensor | None) -> Tensor | None:
+        """How much of the attention each token gets, [B, T], 0 for padding, sums to 1: the mean over pixels, heads
+        and, where each token asks by itself, asking tokens. Arguments as ``forward``; None without attention."""
+        if self.attend_norm is None:
+            return None
+        normal = self.attend_norm(maps_BTXC, mask_BT)
+        if self.kind == "key_only":
+            return self._key_weights(normal, mask_BT).mean(dim=(2, 3))
+        weights_MTT, shape, _ = self._pair_weights(normal, mask_BT, gap_bias)
+        weights_BTT = weights_MTT.view(*shape[:-1], shape[-2]).mean(dim=(1, 2))
+        asking_BT = mask_BT.to(weights_BTT.dtype)
+        return torch.einsum("bqt,bq->bt", weights_BTT, asking_BT / asking_BT.sum(dim=1, keepdim=True))
+
+    def _pair_weights(
+        self, normal: Tensor, mask_BT: Tensor, gap_bias: Tensor | None
+    ) -> tuple[Tensor, torch.Size, Tensor]:
+        """Weights [M, T, T] (rows are queries; M runs over B, X, N), the shape [B, X, N, T, C] and the values."""
         parts = self.qkv(normal).unflatten(-1, (3, NUM_HEADS, -1)).permute(3, 0, 2, 4, 1, 5)  # [3, B, X, N, T, C]
         shape = parts.shape[1:]
         query, key, value = (part.reshape(-1, *shape[-2:]) for part in parts)
@@ -109,11 +125,19 @@ class AttentionBlock(nn.Module):
         bias_BNTT = bias_BNTT.masked_fill(~mask_BT[:, None, None, :], -torch.inf)
         logits_MTT = bias_BNTT[:, None].expand(*shape[:-1], shape[-2]).reshape(-1, shape[-2], shape[-2])
         logits_MTT = torch.baddbmm(logits_MTT, query, key.transpose(1, 2), alpha=shape[-1] ** -0.5)
-        context = torch.bmm(functional.softmax(logits_MTT, dim=-1), value)
+        return functional.softmax(logits_MTT, dim=-1), shape, value
+
+    def _pairwise(self, normal: Tensor, mask_BT: Tensor, gap_bias: Tensor | None) -> Tensor:
+        weights_MTT, shape, value = self._pair_weights(normal, mask_BT, gap_bias)
+        context = torch.bmm(weights_MTT, value)
         return context.view(shape).permute(0, 3, 1, 2, 4).flatten(3)
 
+    def _key_weights(self, normal: Tensor, mask_BT: Tensor) -> Tensor:
+        """[B, T, X, N]"""
+        return masked_softmax(self.logit(normal), mask_BT[..., None, None], dim=1)
+
     def _key_only(self, normal: Tensor, mask_BT: Tensor, gap_bias: Tensor | None) -> Tensor:
-        weight_BTXN = masked_softmax(self.logit(normal), mask_BT[..., None, None], dim=1)
+        weight_BTXN = self._key_weights(normal, mask_BT)
         value = torch.unflatten(self.value(normal), -1, (NUM_HEADS, -1))
         context = (weight_BTXN[..., None] * value).sum(dim=1, keepdim=True)
         return context.flatten(-2)

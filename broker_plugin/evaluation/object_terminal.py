@@ -10,7 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from broker_plugin.evaluation.object_view import BAND_COLORS, CLASS_COLORS, ObjectView
+from broker_plugin.evaluation.object_view import BAND_COLORS, CLASS_COLORS, ObjectView, attention_by_night
 from broker_plugin.evaluation.sequence_image import sequence_grid
 from schemas.bands import BANDS
 from schemas.classification import CLASS_NAMES
@@ -31,7 +31,7 @@ def render_object(view: ObjectView, *, plane: str, width: int) -> RenderableType
     head = f"{view.survey} {view.object_id}  {last.predicted_class or last.status.value}, {last.num_frames} frames"
     parts: list[RenderableType] = [Text(head, style="bold")]
     if view.sequence is not None and len(view.sequence):
-        parts += _stamps_and_curve(view.sequence, plane, width, view.first_mjd)
+        parts += _stamps_and_curve(view.sequence, plane, width, view.first_mjd, attention_by_night(view))
     else:
         parts.append(Text("no stamps of this object were kept: no picture", style="dim"))
     return Group(*parts, _probabilities(view))
@@ -43,7 +43,9 @@ def print_object(view: ObjectView, *, plane: str) -> None:
     console.print(render_object(view, plane=plane, width=console.width))
 
 
-def _stamps_and_curve(sequence: StampSequence, plane: str, width: int, first_mjd: float) -> list[RenderableType]:
+def _stamps_and_curve(
+    sequence: StampSequence, plane: str, width: int, first_mjd: float, attention_T: NDArray[np.float32] | None
+) -> list[RenderableType]:
     grid, picture = sequence_grid(sequence, plane)
     num_nights = len(grid.mjd_T)
     shown = max(1, min(num_nights, (width - LABEL_COLUMNS) // STAMP_COLUMNS))
@@ -52,12 +54,14 @@ def _stamps_and_curve(sequence: StampSequence, plane: str, width: int, first_mjd
     for row, band in enumerate(grid.bands):
         lines += _half_blocks(small[row * STAMP_COLUMNS : (row + 1) * STAMP_COLUMNS], band)
     lines += _light_curve(sequence, grid, shown)
+    if attention_T is not None:
+        lines.append(_attention(attention_T, shown))
     days = "".join(f"{mjd - first_mjd:<{STAMP_COLUMNS}.1f}" for mjd in grid.mjd_T[-shown:])
     lines.append(Text(f"{'':{LABEL_COLUMNS}}{days.rstrip()}", style="dim", no_wrap=True))
     left_out = f", the newest {shown} of {num_nights} nights" if shown < num_nights else ""
-    lines.append(
-        Text(f"{plane}; days since first detection{left_out}; black: not observed, red: masked", style="dim")
-    )
+    looked = "" if attention_T is None else f"; at: attention, at most {float(attention_T.max()):.0%} a night"
+    legend = f"{plane}; days since first detection{left_out}; black: not observed, red: masked{looked}"
+    lines.append(Text(legend, style="dim"))
     return lines
 
 
@@ -100,6 +104,16 @@ def _light_curve(sequence: StampSequence, grid: GridView, shown: int) -> list[Te
         lines.append(line)
     lines.append(Text(f"   flux {low / 1000:.1f} to {high / 1000:.1f} µJy", style="dim"))
     return lines
+
+
+def _attention(attention_T: NDArray[np.float32], shown: int) -> Text:
+    """Each night's share of the attention as a bar, from nothing to the largest."""
+    line = Text("at ", style="dim", no_wrap=True)
+    largest = max(float(attention_T.max()), 1e-9)
+    for share in attention_T[-shown:].tolist():
+        level = round(share / largest * (len(LEVELS) - 1))
+        line.append(f"{LEVELS[level] * 2 if share > 0 else '':^{STAMP_COLUMNS}}")
+    return line
 
 
 def _probabilities(view: ObjectView) -> Table:

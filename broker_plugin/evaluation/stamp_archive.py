@@ -75,8 +75,13 @@ def has_stamps(path: Path) -> bool:
     return path.is_dir() and any(path.glob(f"{STAMP_STEM}*.avro"))
 
 
-def load_sequences(path: Path, objects: Collection[tuple[str, str]]) -> SequenceProvider:
-    """A provider of the sequences of some objects, all read in one pass; other objects' stamps are not kept."""
+def load_sequences(
+    path: Path, objects: Collection[tuple[str, str]], *, rule: ViewRule | None = None
+) -> SequenceProvider:
+    """A provider of the sequences of some objects, all read in one pass; other objects' stamps are not kept.
+
+    rule: what a bundle sees of them, instead of all there is to show.
+    """
     wanted = {log_key(survey, object_id) for survey, object_id in objects}
     values: dict[bytes, list[StampLogValue]] = defaultdict(list)
     for stamp in read_stamps(path):
@@ -84,13 +89,16 @@ def load_sequences(path: Path, objects: Collection[tuple[str, str]]) -> Sequence
             values[stamp.key].append(stamp)
 
     def provide(survey: str, object_id: str) -> StampSequence | None:
-        return sequence_of(survey, object_id, values.get(log_key(survey, object_id), []))
+        return sequence_of(survey, object_id, values.get(log_key(survey, object_id), []), rule=rule)
 
     return provide
 
 
-def sequence_of(survey: str, object_id: str, stamps: list[StampLogValue]) -> StampSequence | None:
-    """The object's newest MAX_FRAMES frames of every band on the grid of its first frame; None when it has none."""
+def sequence_of(
+    survey: str, object_id: str, stamps: list[StampLogValue], *, rule: ViewRule | None = None
+) -> StampSequence | None:
+    """The object's newest MAX_FRAMES frames of every band on the grid of its first frame, or what ``rule`` admits;
+    None when it has no frame."""
     facts: list[FactKey] = []
     observations: dict[tuple[str, bytes], Observation] = {}
     for stamp in sorted(stamps, key=lambda value: value.offset):
@@ -103,7 +111,7 @@ def sequence_of(survey: str, object_id: str, stamps: list[StampLogValue]) -> Sta
     if not observations:
         return None
     grid_id = next(iter(observations.values())).grid_id
-    rule = ViewRule(MAX_FRAMES, float("inf"), frozenset(BAND_IDS.values()), grid_id)
+    rule = rule or ViewRule(MAX_FRAMES, float("inf"), frozenset(BAND_IDS.values()), grid_id)
     view = select_view(facts, rule, at_offset=max(fact.first_offset for fact in facts))
     return build_sequence(
         survey,

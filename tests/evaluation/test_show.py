@@ -14,9 +14,11 @@ from rich.console import Console
 from broker_plugin.cli import main
 from broker_plugin.evaluation.object_terminal import render_object
 from broker_plugin.evaluation.object_view import load_object
-from broker_plugin.evaluation.record_files import open_rows, part_path
+from broker_plugin.evaluation.record_files import open_rows, part_path, read_records
 from broker_plugin.evaluation.sequence_image import DARKEST, MASKED_RGB, png_bytes, sequence_grid
+from model.bundle_store import SHIPPED
 from schemas.observation import STAMP_SIZE
+from schemas.synthetic import generate_packets
 from tests.evaluation.stamps import write_stamps
 from tests.evaluation.support import random_records
 
@@ -87,7 +89,9 @@ def test_show_writes_a_png(archive: Path, tmp_path: Path, capsys: pytest.Capture
     assert png.read_bytes().startswith(b"\x89PNG")
     bare = tmp_path / "bare.png"
     assert main(["show", "obj0003", "--records", str(next(archive.glob("records*"))), "--png", str(bare)]) == 0
-    assert "no stamps of this object were kept" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "no stamps of this object were kept" in said.out
+    assert "no attention: the records are of bundle" in said.err
     assert bare.stat().st_size < png.stat().st_size
 
 
@@ -95,3 +99,22 @@ def test_unknown_object_is_one_line(archive: Path, capsys: pytest.CaptureFixture
     """An object without a record: status 1, one line."""
     assert main(["show", "nobody", "--records", str(archive)]) == 1
     assert "no record of object nobody" in capsys.readouterr().err
+
+
+def test_show_says_what_the_attention_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """For records of a shipped bundle the nights' shares of the attention stand in the terminal and in the picture;
+    a bundle that was named and is another one is an error."""
+    for number, packet in enumerate(generate_packets(seed=2, num_objects=1, num_frames=5)):
+        (tmp_path / f"{number}.avro").write_bytes(packet.payload)
+    out = tmp_path / "out"
+    assert main(["replay", *map(str, sorted(tmp_path.glob("*.avro"))), "--output", str(out)]) == 0
+    name = next(read_records(out)).classification.object_id
+    capsys.readouterr()
+    assert main(["show", name, "--records", str(out), "--png", str(tmp_path / "with.png")]) == 0
+    assert "attention, at most" in capsys.readouterr().out
+    assert main(["show", name, "--records", str(out), "--no-attention", "--png", str(tmp_path / "bare.png")]) == 0
+    assert "attention" not in capsys.readouterr().out
+    assert (tmp_path / "with.png").read_bytes() != (tmp_path / "bare.png").read_bytes()
+    lsst = str(SHIPPED / "reference-lsst-1.0")
+    assert main(["show", name, "--records", str(out), "--bundle", lsst]) == 1
+    assert "name its directory" in capsys.readouterr().err
