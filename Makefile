@@ -4,10 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo test test-slow lint format check bench bench-model bench-scale soak clean
+.PHONY: help install demo test test-slow test-spark lint format check bench bench-model bench-scale soak clean
 
 help:
-	@echo "make install | demo | test | test-slow | lint | format | check | bench | bench-model | bench-scale | soak | clean"
+	@echo "make install | demo | test | test-slow | test-spark | lint | format | check | bench | bench-model | bench-scale | soak | clean"
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -21,6 +21,10 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest --durations=10
+
+test-spark: install
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fink]'
+	CONVENTION_REQUIRE=spark $(BIN)/python -m pytest tests/broker_plugin/test_fink.py
 
 test-slow: install
 	$(BIN)/python -m pytest --durations=10 -m slow

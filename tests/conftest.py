@@ -15,7 +15,7 @@ import pytest
 from hypothesis import settings
 
 ROOT: Final = Path(__file__).parents[1]
-RESOURCE_MARKS: Final = ("data", "tansu", "kafka", "prometheus", "chromium", "gpu")
+RESOURCE_MARKS: Final = ("data", "tansu", "kafka", "prometheus", "chromium", "spark", "gpu")
 NO_MARK: Final = "(no mark)"
 
 # Each test has a timeout already; a deadline an example fails on busy machines only.
