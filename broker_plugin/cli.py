@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
+from threading import current_thread, main_thread
 from types import ModuleType
 from typing import Final, NoReturn
 
@@ -73,6 +76,10 @@ def _module(verb: str) -> ModuleType:
 
 def _run(verb: str, arguments: list[str]) -> int:
     args = parser_of(verb).parse_args(arguments)
+    if isinstance(sys.stdout, TextIOWrapper):  # file names may hold bytes that are no text
+        sys.stdout.reconfigure(errors="backslashreplace")
+    if current_thread() is main_thread():
+        signal.signal(signal.SIGTERM, _end)  # so that what a verb started ends with it; roles take it over
     try:
         return int(_module(verb).run(args))
     except SettingsError as error:
@@ -84,10 +91,14 @@ def _run(verb: str, arguments: list[str]) -> int:
     except BrokenPipeError:
         _close_stdout()
         return DONE
-    except OSError as error:  # a file or folder that cannot be read or written
+    except OSError as error:  # a file or folder that cannot be read or written, or an output that is full
         if error.filename is None:
-            raise
-        return _complain(f"{error.filename}: {error.strerror}", FAILED)
+            _close_stdout()
+        return _complain(f"{error.filename or 'output'}: {error.strerror or error}", FAILED)
+
+
+def _end(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _complain(message: str, status: int) -> int:

@@ -38,3 +38,11 @@ def settings_from(args: argparse.Namespace, *, extra: tuple[str, ...] = ()) -> S
     if file is None and os.environ.get("CONVENTION_CONFIG"):
         file = Path(os.environ["CONVENTION_CONFIG"])
     return load_settings(file, flags=[*args.overrides, *extra])
+
+
+def positive_int(text: str) -> int:
+    """An argument that is a whole number from 1; argparse says so otherwise."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("at least 1")
+    return number

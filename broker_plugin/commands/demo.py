@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Final
 
+from broker_plugin.commands.common import positive_int
+
 HELP: Final = (
     "Start an embedded broker, feed it ZTF and LSST alerts (real ones where CONVENTION_SAMPLE_DATA or ../shared/data "
     "has them, and simulated ones), run the worker, and show the objects, the ledger and the picture of one sequence."
@@ -17,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Where the broker is, where output goes, how many objects are simulated."""
     parser.add_argument("--broker", metavar="HOST:PORT", help="use this Kafka broker instead of an embedded one")
     parser.add_argument("--output", type=Path, default=Path("demo-output"), help="folder (default: demo-output)")
-    parser.add_argument("--objects", type=int, default=24, help="simulated objects (default: 24)")
+    parser.add_argument("--objects", type=positive_int, default=24, help="simulated objects (default: 24)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -23,10 +23,13 @@ def run(args: argparse.Namespace) -> int:
     settings = settings_from(args)
     from broker_plugin.ledger import audit
     from broker_plugin.topic_reader import read_topic
+    from schemas.errors import BrokerError
     from schemas.ledger import LedgerEntry
 
     messages = read_topic(settings.internal, settings.internal.ledger_topic)
     accounts = audit(LedgerEntry.from_bytes(message.value() or b"") for message in messages)
+    if not accounts:
+        raise BrokerError(f"{settings.internal.ledger_topic}: no entry: is internal.topic_prefix the worker's?")
     rows = [
         {
             "role": role,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from broker_plugin.commands.common import add_settings_arguments, settings_from
+from broker_plugin.commands.common import add_settings_arguments, positive_int, settings_from
 
 if TYPE_CHECKING:
     from broker_plugin.redriving import Found, Redriver, Target
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--readable", action="store_true", help="only packets that this version and registry can read"
     )
-    parser.add_argument("--limit", type=_positive, metavar="N", help="at most N letters, oldest first")
+    parser.add_argument("--limit", type=positive_int, metavar="N", help="at most N letters, oldest first")
     parser.add_argument("--to", metavar="TOPIC", help="put all of them on this topic instead")
     parser.add_argument(
         "--cluster", choices=("input", "internal"), default="input", help="where --to TOPIC is (default: input)"
@@ -98,13 +98,6 @@ def since_ms(text: str | None, *, now: datetime) -> int:
     except ValueError as error:
         raise SettingsError(f"--since {text!r}: expected 2026-05-01T12:00, or 90m, 24h, 7d") from error
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("at least 1")
-    return number
 
 
 def _wanted(settings: Settings, args: argparse.Namespace) -> Callable[[bytes], bool] | None:

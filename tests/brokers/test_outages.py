@@ -74,6 +74,7 @@ def test_a_killed_worker_is_taken_over_by_another(kafka: str, tmp_path: Path) ->
     """Two workers share the groups; one is killed; the other goes on with complete sequences, from the log."""
     first = Run(kafka, tmp_path, *SMALL_BATCHES)
     second = first.changed(f'classify.state_dir="{tmp_path / "second"}"')
+    second.log = tmp_path / "second.log"
     create_topics(first.settings.internal, first.settings.output)
     payloads = packets()
     half = NUM_PACKETS // 2
@@ -82,19 +83,26 @@ def test_a_killed_worker_is_taken_over_by_another(kafka: str, tmp_path: Path) ->
         heir = stack.enter_context(second.worker())
         send(first.settings, payloads[:half])
         first.follow(heir, half)
-        await_both(first)
+        await_assigned(first, second)
+        before = num_assigned(second)
         send(first.settings, payloads[half:])
         os.killpg(doomed.pid, signal.SIGKILL)
         doomed.wait(30)
         second.follow(heir, NUM_PACKETS)
+        assert num_assigned(second) > before
     check_complete(first)
 
 
-def await_both(run: Run) -> None:
-    """Until each of the two workers has been assigned partitions of the stamp log."""
-    deadline = time.monotonic() + 30
+def num_assigned(run: Run) -> int:
+    """How often its worker was assigned a partition of the stamp log."""
+    return run.log.read_bytes().count(b"partition assigned")
+
+
+def await_assigned(*runs: Run) -> None:
+    """Until every worker has been assigned partitions: then each holds its share of the four."""
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        if run.log.read_bytes().count(b"partition assigned") >= 4:
+        if all(map(num_assigned, runs)):
             return
         time.sleep(0.2)
-    raise AssertionError("the stamp log's partitions were not assigned")
+    raise AssertionError("the stamp log's partitions were not shared out")
