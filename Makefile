@@ -50,6 +50,7 @@ bench: install
 bench-model: install
 	$(BIN)/python -m benchmarks.bench_model
 	$(BIN)/python -m benchmarks.bench_worker
+	$(BIN)/python -m benchmarks.bench_members
 
 bench-scale: install
 	$(BIN)/python -m benchmarks.bench_scale

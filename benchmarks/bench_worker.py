@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import torch
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.random_ensemble import random_ensemble
 from broker_plugin.demo import follow_ledger, send, worker_flags
 from broker_plugin.embedded_broker import embedded_broker
 from broker_plugin.settings import Settings
@@ -36,12 +36,8 @@ from broker_plugin.testing.kafka_node import KafkaNode, kafka_home
 from broker_plugin.testing.processes import worker_process
 from broker_plugin.topic_reader import read_topic
 from broker_plugin.topics import create_topics
-from model import registry
-from model.bundle_spec import BundleSpec
 from model.bundle_writer import save_bundle
 from model.cost import plain_sequence
-from model.novelty import NoveltyModel
-from model.scores import CLASSES
 from schemas.errors import BrokerError
 from schemas.surveys.ztf import GRID_ID
 from schemas.synthetic import SMALL, draw_object
@@ -127,32 +123,10 @@ def broker(address: str | None, folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def make_bundle(folder: Path, members: int) -> Path:
-    """Full-size networks with seeded random weights; every sequence is long enough and nothing is abstained."""
-    networks = []
-    for seed in range(members):
-        torch.manual_seed(seed)
-        networks.append(registry.create("convention", bands=BANDS).eval())
-    size = networks[0].pooled_size
-    spec = BundleSpec.model_validate(
-        {
-            "name": "bench",
-            "version": "1.0",
-            "network": {"name": "convention", "config": networks[0].config_dict()},
-            "num_members": members,
-            "bands": BANDS,
-            "grid_id": GRID_ID,
-            "class_prior": (0.25,) * len(CLASSES),
-            "notes": ("Random weights, for a benchmark.",),
-        }
-    )
-    novelty = NoveltyModel(
-        np.zeros((members, len(CLASSES), size), np.float32),
-        np.repeat(np.eye(size, 4, dtype=np.float32)[None], members, axis=0),
-        np.ones((members, 4), np.float32),
-        np.ones(members, np.float32),
-    )
+    """A bundle on disk."""
+    spec, states, novelty = random_ensemble(members, bands=BANDS, grid_id=GRID_ID)
     golden = [replace(plain_sequence(BANDS, num_frames=9), grid_id=GRID_ID)]
-    save_bundle(folder, spec, [network.state_dict() for network in networks], novelty, golden)
+    save_bundle(folder, spec, states, novelty, golden)
     return folder
 
 

@@ -122,12 +122,15 @@ def _start_classify(
     from broker_plugin.classify import ClassifyRole
     from broker_plugin.classify_engine import ClassifyEngine
     from broker_plugin.classify_metrics import ClassifyMetrics
+    from broker_plugin.kept_tokens import KeptTokens
     from broker_plugin.measured_scorer import measured
 
     classify = settings.classify
     metrics = ClassifyMetrics(registry, version=plugin_version())  # type: ignore[arg-type]
     paths = bundle_paths(classify)
-    load = measured(bundle_loader(classify), metrics, requested=classify.device, references=classify.drift_references)
+    kept = KeptTokens(classify.token_cache_dir)
+    loading = kept.loading(bundle_loader(classify))
+    load = measured(loading, metrics, requested=classify.device, references=classify.drift_references)
     scorers = [load(path) for path in paths]
     challengers = [load(path) for path in classify.challengers]
     if alone := {c.view_rule.grid_id for c in challengers} - {s.view_rule.grid_id for s in scorers}:
@@ -177,7 +180,7 @@ def _start_classify(
         health.set(RESTORED, role.restored)
         return num_messages
 
-    return step, closing(consumer, role.partitions, role.close)
+    return step, closing(consumer, role.partitions, role.close, kept.save)
 
 
 def run_both(arguments: Sequence[str], *, drain_deadline_s: float) -> int:

@@ -85,6 +85,8 @@ def make_states(name: str, config: dict[str, Any], num_members: int) -> list[dic
                     value.normal_(0.0, 0.1)
                 elif key.endswith("running_var"):
                     value.uniform_(0.5, 1.5)
+                elif value.is_floating_point() and value.dim() > 1 and not value.any():
+                    value.normal_(0.0, 0.05)  # layers that start at zero would hide a fault of what feeds them
         states.append(network.state_dict())
     return states
 

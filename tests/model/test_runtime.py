@@ -83,7 +83,8 @@ def test_bytes_depend_on_the_sequence_alone(name: str, sequences: Sequence[Stamp
 
 @pytest.mark.parametrize("name", network_names())
 def test_runtime_equals_the_plain_network(name: str, sequences: Sequence[StampSequence]) -> None:
-    """Cached, fused, padded, chunked: logits within 1e-5 of the network as it is trained, in eval mode."""
+    """Cached, fused, padded, chunked: logits within 1e-5 of the network as it is trained, in eval mode; of their
+    size, where that is above 1."""
     runtime = make_runtime(name)
     runtime.features(sequences[:3])
     got = np.stack([logits for logits, _ in runtime.features(sequences)])
@@ -127,7 +128,19 @@ def test_late_frame_eviction_and_long_object_use_the_cache(name: str, capsys: py
 
 
 def test_published_grouping_encodes_the_newest_token_until_it_is_full(capsys: pytest.CaptureFixture[str]) -> None:
-    """convention_2023 groups from the view's first frame: one new token a frame, all of them past the bound."""
+    """convention_2023 groups from the view's first frame: one new token a frame, all of them past the bound, and all
+    behind a late one. A 300-frame object is the newest frames that the network takes."""
+    long = make_observations(80, 300)
+    late = [*long[:4], *long[5:9]]
+    full, with_late, first, evicted, begun, grown = grow(
+        "convention_2023", [late, long[:9], long[20:29], long[21:30], long[290:299], long[291:300]]
+    )
+    with capsys.disabled():
+        print(
+            f"\nconvention_2023: share of tokens recomputed: late frame {with_late / full:.3f}, "
+            f"eviction {evicted / first:.3f}, 300th frame {grown / begun:.3f}"
+        )
+    assert (with_late, evicted, grown) == (2, 3, 3)
     frames = make_observations(79, 12)
     counts = grow("convention_2023", [frames[:6], frames[:7], frames[:9], frames[1:10]])
     assert counts == [3, 1, 1, 3]  # 2 and the empty token; the seventh frame's; the same with nine; all at eviction
