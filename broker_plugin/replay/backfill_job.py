@@ -50,6 +50,7 @@ def fill_stamp_log(
             damage=damage,
         )
         backfill.run(stream, lambda num_packets: progress.show("backfilling", num_packets, stream.share))
+    stream.clean()
     return {
         "topic": topic,
         "num_packets": checkpoint.num_packets,

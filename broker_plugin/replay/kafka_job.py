@@ -47,6 +47,7 @@ def replay_into_kafka(
     )
     with closing(replay):
         replay.run(stream, lambda num_packets: progress.show("sending", num_packets, stream.share))
+    stream.clean()
     return {
         "topic": topic,
         "num_packets": checkpoint.num_packets,

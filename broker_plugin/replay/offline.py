@@ -106,7 +106,7 @@ class OfflineReplay:
                 if done is not None:
                     _write(part, done)
                 done = _Done(batch, self._shards.result(), first=end, published=self._now())
-                counts.update(_outcomes(batch.decoded, done.result))
+                counts.update(_outcomes(batch, done.result))
                 end += len(batch.packets)
                 moved(end)
                 checkpoint.done = batch.is_last
@@ -166,9 +166,11 @@ def _delivery(trigger: StampedPacket, offset: int, ingested: float, published: f
     )
 
 
-def _outcomes(decoded: Sequence[DecodedPacket], result: BatchResult) -> Iterator[str]:
-    """Names to count: ``ingest.outcome[:reason]`` of each packet, ``classify.outcome[:reason]`` of each stamp."""
-    for packet in decoded:
+def _outcomes(batch: Batch, result: BatchResult) -> Iterator[str]:
+    """Names to count: ``ingest.outcome[:reason]`` of each packet, ``classify.outcome[:reason]`` of each stamp, and
+    ``archive.damaged`` of each part of the archive that was skipped."""
+    yield from ("archive.damaged" for _ in batch.damage)
+    for packet in batch.decoded:
         yield outcome_name("ingest", packet.outcome, packet.reason)
     for outcomes in result.outcomes.values():
         for outcome in outcomes:

@@ -49,6 +49,7 @@ def replay_offline(
         decoder = open_decoder(settings, stack, local=small)
         replay = OfflineReplay(folder, shards, decoder, checkpoint, options, damage=damage)
         replay.run(stream, lambda num_packets: progress.show("replaying", num_packets, stream.share))
+    stream.clean()
     return _summary(folder, checkpoint)
 
 

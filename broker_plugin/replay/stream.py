@@ -12,7 +12,7 @@ from schemas.archive.faults import Faults, disturb
 from schemas.archive.packet import ArchivePacket, Damage
 from schemas.archive.reader import ArchiveReader
 from schemas.archive.selection import Selection
-from schemas.archive.time_order import TimeIndex
+from schemas.archive.time_order import TimeIndex, remove_index
 from schemas.decode import PacketDecoder
 from schemas.errors import PacketError, SchemaUnavailable
 from schemas.surveys.base import PacketHeader
@@ -90,6 +90,10 @@ class PacketStream:
         if self._options.order == "time":
             return self._num_given / max(1, self._num_indexed)
         return self._reader.bytes_read / max(1, self._reader.num_bytes)
+
+    def clean(self) -> None:
+        """Delete what an order in time keeps on disk: once nothing is left to replay."""
+        remove_index(self._folder)
 
     def __iter__(self) -> Iterator[Timed]:
         if self._options.order == "time":

@@ -106,10 +106,11 @@ class TimeIndex:
             if file is not None:
                 file.close()
 
-    def remove(self) -> None:
-        """Delete the index and what was copied."""
-        for path in (self._path, self._spill, self._path.with_name(f"{INDEX_NAME}-journal")):
-            path.unlink(missing_ok=True)
+
+def remove_index(folder: Path) -> None:
+    """Delete what ``TimeIndex`` keeps in ``folder``, if anything."""
+    for name in (INDEX_NAME, SPILL_NAME, f"{INDEX_NAME}-journal"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _is_built(connection: sqlite3.Connection) -> bool:

@@ -35,6 +35,7 @@ REAL = (
     "ztf/astrolabsoftware+fink-broker/converted/stream_20231017_18.v4_02.avro",
     "ztf/mwvgroup+Pitt-Google-Broker/SuperNNova/ZTF21abiuvdk",
     "lsst/astrolabsoftware+fink-tutorials/converted/ftransfer_lsst_2026-03-10.v10_0.avro",
+    "lsst/boom-astro+boom/tests/data/alerts/lsst",  # in wire format
 )
 
 
@@ -100,7 +101,7 @@ def test_one_partition_equals_offline_replay(kafka: str, tmp_path: Path, archive
     create_topics(run.settings.internal, run.settings.output)
     create_input_topic(run.settings, run.settings.input.topics[0], 1)
     num_packets = replay_live(run.settings, paths, tmp_path / "sent")
-    assert num_packets == 285 + 34 + 107 + NUM_OBJECTS * NUM_FRAMES
+    assert num_packets == 285 + 34 + 107 + 3 + NUM_OBJECTS * NUM_FRAMES
     live = live_values(run, num_packets, 1)
     offline = replay_to_files(run.settings, paths, tmp_path / "offline")
     ends = [Classification.from_bytes(values[-1]) for values in offline.values()]

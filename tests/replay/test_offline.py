@@ -44,6 +44,7 @@ def test_parts_hold_every_packet_once(tmp_path: Path, archive: Path) -> None:
     assert checkpoint.num_packets == 62
     assert checkpoint.counts["ingest.stamped"] == 61
     assert checkpoint.counts["ingest.dead_letter:bad_container"] == 1
+    assert checkpoint.counts["archive.damaged"] == 1
     assert sum(count for name, count in checkpoint.counts.items() if name.startswith("classify.")) == 61
     rows = record_rows(tmp_path / "out")
     assert [row["log_offset"] for row in rows] == [place for place in range(62) if place != 30]
@@ -207,6 +208,22 @@ def test_a_killed_verb_goes_on(tmp_path: Path) -> None:
     assert main(["replay", str(path), "--part", "24", "--output", str(tmp_path / "whole")]) == 0
     assert len(list((tmp_path / "whole").glob("records-*"))) == 3
     assert part_contents(tmp_path / "killed") == part_contents(tmp_path / "whole")
+
+
+def test_time_order_leaves_nothing_behind(tmp_path: Path, archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In time order the triggers' times ascend; the index goes once the replay is done, and what was not selected is
+    still known then."""
+    target = ["--output", str(tmp_path / "out"), "--json"]
+    command = ["replay", str(archive), "--order", "time", "--until", "1e6", *target]
+    assert main(command) == 0
+    times = [row["trigger_mjd"] for row in record_rows(tmp_path / "out")]
+    assert times == sorted(times)
+    first = json.loads(capsys.readouterr().out)
+    assert first["num_left_out"] == 1  # the damaged packet states no time
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out) == first
+    left = {path.name for path in (tmp_path / "out/.replay").iterdir()}
+    assert left == {"checkpoint.json", "store-0.sqlite", "store-0.sqlite.lock"}
 
 
 @pytest.mark.parametrize(
