@@ -67,14 +67,17 @@ class Plane:
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Plane:
-        """Inverse of ``to_record`` up to float16 rounding; RecordError when a length is wrong."""
+        """Inverse of ``to_record`` up to float16 rounding; RecordError for a wrong length or a flux that is not finite."""
         if not record["valid"]:
             return cls.masked()
         if len(record["pixels"]) != 2 * NUM_PIXELS or len(record["valid"]) * 8 != NUM_PIXELS:
             raise RecordError(f"plane of {len(record['pixels'])} + {len(record['valid'])} bytes")
         shape = (STAMP_SIZE, STAMP_SIZE)
         multiples = np.frombuffer(record["pixels"], "<f2").astype(np.float32)
-        pixels = (multiples * np.float32(record["scale_njy"])).reshape(shape)
+        with np.errstate(over="ignore", invalid="ignore"):
+            pixels = (multiples * np.float32(record["scale_njy"])).reshape(shape)
+        if not np.isfinite(pixels).all():
+            raise RecordError("a plane holds a flux that is not finite")
         valid = np.unpackbits(np.frombuffer(record["valid"], np.uint8)).view(np.bool_).reshape(shape)
         return cls(pixels, valid, float(record["noise_njy"]))
 
