@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import Final
 
 from pydantic import JsonValue
 
 from model.bundle_spec import BundleSpec
+
+LONGEST: Final = 2000  # characters of a value that a card shows
 
 
 def write_card(spec: BundleSpec, *, num_parameters: int) -> str:
@@ -46,4 +49,5 @@ def _item(name: str, value: JsonValue) -> str:
         return f"* {label}\n" + "".join(f"  {_item(key, entry)}" for key, entry in value.items())
     if isinstance(value, float):
         return f"* {label}: {value:.4g}\n"
-    return f"* {label}: {value if isinstance(value, str) else json.dumps(value)}\n"
+    text = value if isinstance(value, str) else json.dumps(value)
+    return f"* {label}: {text if len(text) <= LONGEST else f'{len(text)} characters, see bundle.json'}\n"

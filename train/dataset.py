@@ -35,6 +35,7 @@ OBJECT_ROW: Final = np.dtype(
         ("weight", "f4"),
         ("label_mjd", "f8"),
         ("group", "i8"),
+        ("new", "?"),
     ]
 )
 _HASHED_FILES: Final = ("objects.npy", "frames.rec")  # frames.rec holds the digest of every frame's content
@@ -46,7 +47,7 @@ Integers = NDArray[np.int64]
 class DataSet:
     """rows: OBJECT_ROW, one an object. label: the class trained on, as a survey would have it; truth: the class
     scored; both index CLASSES, OUTSIDE for none. group: equal for positions that are one object. label_mjd: NaN
-    unknown."""
+    unknown. new: labelled since the last training, for retraining."""
 
     sources: tuple[SequenceSet, ...]
     rows: NDArray[Any]
@@ -122,6 +123,18 @@ class DataSet:
     def only(self, mask_N: NDArray[np.bool_]) -> DataSet:
         """The rows of a mask."""
         return replace(self, rows=self.rows[mask_N])
+
+    @property
+    def observed(self) -> NDArray[np.bool_]:
+        """Rows that no simulator made."""
+        real = np.array(["settings" not in source.about["made"] for source in self.sources], np.bool_)
+        mask: NDArray[np.bool_] = real[self.rows["source"]]
+        return mask
+
+    @property
+    def survey(self) -> str:
+        """Of the first source."""
+        return str(self.sources[0].about["survey"])
 
     @property
     def grid_id(self) -> str:

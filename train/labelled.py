@@ -47,6 +47,7 @@ def labelled(sequences: SequenceSet, table: LabelTable) -> Join:
     for row, index in zip(rows, chosen, strict=True):
         label = found[index]
         row["label"] = row["truth"] = label.label
+        row["new"] = True
         row["confirmed"], row["weight"], row["label_mjd"] = label.confirmed, label.weight, label.label_mjd
     data = with_groups(DataSet((sequences,), rows))
     return Join(data, sum(index < 0 for index in matches), len(names) - len(chosen))

@@ -23,6 +23,7 @@ from train.stage import Plan, train_stage
 
 WEIGHTS_FILE: Final = "weights.safetensors"
 DONE_FILE: Final = "member.json"
+FINE_TUNE: Final = "fine_tune"
 FIRST: Final = "first"
 TRANSFER: Final = "transfer"
 MEMBERS_A_FOLD: Final = 1000  # seeds of members of different folds never meet
@@ -66,7 +67,7 @@ def train_member(
     progress: Progress,
 ) -> State:
     """One member, in ``folder``; a finished one is read, an interrupted one continued. ``start``: weights to
-    fine-tune.
+    fine-tune on the new objects.
 
     With transfer steps the first stage trains on unconfirmed objects and the second on confirmed ones; without, the
     one stage trains on all. ``progress`` is told of stage, step and loss.
@@ -79,31 +80,24 @@ def train_member(
     torch.manual_seed(seed)
     network = registry.create(recipe.network.name, **recipe.network.full_config)
     sampler = Sampler(data, recipe)
-    confirmed = data.rows["confirmed"]
-    staged = recipe.transfer.steps > 0
     plan = Plan(
-        rows=train_rows[~confirmed[train_rows]] if staged else train_rows,
-        validation=validation_rows[~confirmed[validation_rows]] if staged else validation_rows,
+        rows=train_rows,
+        validation=validation_rows,
         steps=recipe.optimiser.steps,
         learning_rate=recipe.optimiser.learning_rate,
         seed=seed,
         start={**network.state_dict(), **(start or {})},
         device=device,
     )
-    plans = {FIRST: plan}
-    if staged:
-        plans[TRANSFER] = replace(
-            plan,
-            rows=train_rows[confirmed[train_rows]],
-            validation=validation_rows[confirmed[validation_rows]],
-            old_rows=plan.rows,
-            old_share=recipe.transfer.old_share,
-            steps=recipe.transfer.steps,
-            learning_rate=recipe.optimiser.learning_rate * recipe.transfer.rate,
-            frozen_norm=True,
-            frozen_backbone=recipe.transfer.frozen_backbone,
-            seed=seed + MEMBERS_A_FOLD // 2,
-        )
+    if start is not None:
+        plans = {FINE_TUNE: _gentle(plan, recipe, data.rows["new"], plan.rows)}
+    elif recipe.transfer.steps > 0:
+        confirmed = data.rows["confirmed"]
+        first = replace(plan, rows=_only(plan.rows, ~confirmed), validation=_only(plan.validation, ~confirmed))
+        transfer = replace(plan, steps=recipe.transfer.steps, seed=seed + MEMBERS_A_FOLD // 2)
+        plans = {FIRST: first, TRANSFER: _gentle(transfer, recipe, confirmed, first.rows)}
+    else:
+        plans = {FIRST: plan}
     summary: dict[str, Any] = {"seed": seed, "stages": {}}
     weights: State = {}
     for stage, planned in plans.items():
@@ -124,13 +118,33 @@ def train_member(
     return weights
 
 
+def _gentle(plan: Plan, recipe: Recipe, chosen_N: NDArray[np.bool_], old_rows: Integers) -> Plan:
+    """The same on the chosen objects alone, at a fraction of the rate, statistics kept, others of ``old_rows`` mixed
+    in."""
+    return replace(
+        plan,
+        rows=_only(plan.rows, chosen_N),
+        validation=_only(plan.validation, chosen_N),
+        old_rows=_only(old_rows, ~chosen_N),
+        old_share=recipe.transfer.old_share,
+        learning_rate=recipe.optimiser.learning_rate * recipe.transfer.rate,
+        frozen_norm=True,
+        frozen_backbone=recipe.transfer.frozen_backbone,
+    )
+
+
+def _only(rows: Integers, chosen_N: NDArray[np.bool_]) -> Integers:
+    return rows[chosen_N[rows]]
+
+
 def _teller(progress: Progress, stage: str) -> Callable[[int, float], None]:
     return lambda step, loss: progress(stage, step, loss)
 
 
 def _refuse_empty(data: DataSet, plan: Plan, where: str) -> None:
     for what, rows in (("train", plan.rows), ("validate", plan.validation)):
-        missing = sorted(set(range(4)) - set(data.labels(rows).tolist()))
+        seen = np.concatenate([rows, plan.old_rows]) if what == "train" else rows
+        missing = sorted(set(range(4)) - set(data.labels(seen).tolist()))
         if missing and what == "train":
             raise TrainingError(f"{where}: no object to train on of class numbers {missing}: {data.counts()}")
         if not len(rows):

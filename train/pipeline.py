@@ -16,8 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.bundle import load_bundle
 from model.bundle_files import compact_weights
 from model.bundle_spec import BundleSpec
+from model.bundle_store import is_bundle
 from model.bundle_writer import save_bundle
 from model.novelty import NoveltyModel
 from model.scores import CLASSES
@@ -29,6 +31,7 @@ from train.measure import measure
 from train.members import State, places, train_member
 from train.recipe import Recipe
 from train.samples import Sampler
+from train.trained_objects import KEY, known_objects
 
 RUN_FILE: Final = "run.json"
 MEMBERS_FOLDER: Final = "members"
@@ -40,11 +43,14 @@ Integers = NDArray[np.int64]
 @dataclass(frozen=True, slots=True)
 class Provenance:
     """What goes on the card besides the recipe. data: how the sets came to be, with their digests; command: that
-    makes the bundle again; version: of the package."""
+    makes the bundle again; version: of the package; fine_tuned_from: bundle id, None for a training from scratch;
+    earlier: what that bundle knows (``train.trained_objects``)."""
 
     data: dict[str, Any]
     command: str
     version: str
+    fine_tuned_from: str | None = None
+    earlier: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,14 +75,21 @@ def train_bundle(
 ) -> Trained:
     """Train all members, calibrate on the calibration part, measure on the test part, write the bundle.
 
-    starts: weights to fine-tune, a member each (in turn, when there are fewer). ``progress`` is told of member and
-    stage, step, steps of all stages and loss. SettingsError when the folder holds a run of another recipe or data.
+    starts: weights to fine-tune on the new objects, a member each. A finished run is read. ``progress`` is told of
+    member and stage, step, steps of all stages and loss. SettingsError when the folder holds a run of another recipe
+    or data.
     """
     if recipe.network.input != "all":
         raise SettingsError(f"network.input {recipe.network.input!r} is a control of the comparison, not a bundle's")
     data = data.eligible(recipe.rule(data.grid_id), recipe.view.min_frames)
     _begin(folder, recipe, data, provenance, device)
+    target = folder / f"{recipe.bundle.name}-{recipe.bundle.version}"
+    if is_bundle(target):
+        finished = load_bundle(target)
+        return Trained(target, finished.bundle_id, finished.spec)
     members = places(recipe)
+    if starts and len(starts) != len(members):
+        raise SettingsError(f"{len(starts)} members to fine-tune, the recipe has {len(members)}")
     states: list[State] = []
     total = recipe.optimiser.steps + recipe.transfer.steps
     for number, place in enumerate(members):
@@ -87,7 +100,7 @@ def train_bundle(
                 place,
                 folder / MEMBERS_FOLDER / place.name,
                 device=device,
-                start=starts[number % len(starts)] if starts else None,
+                start=starts[number] if starts else None,
                 progress=partial(_tell, progress, place.name, total),
             )
         )
@@ -171,6 +184,8 @@ def _draft_spec(recipe: Recipe, data: DataSet, num_members: int, provenance: Pro
                 "recipe": recipe.model_dump(mode="json", exclude={"bundle"}),
                 "command": provenance.command,
                 "versions": versions(provenance.version),
+                "fine_tuned_from": provenance.fine_tuned_from,
+                KEY: known_objects(data, earlier=provenance.earlier),
             },
             "notes": recipe.bundle.notes,
         }

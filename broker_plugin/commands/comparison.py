@@ -7,8 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from broker_plugin.commands.training import Bars, progress_bar
-from schemas.errors import SettingsError
+from broker_plugin.commands.training import Bars, progress_bar, set_threads
 
 
 def add_comparison_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,17 +45,12 @@ def run_comparison(args: argparse.Namespace) -> int:
 
 
 def _run_cells(args: argparse.Namespace) -> bool:
-    import torch
-
     from broker_plugin.version import plugin_version
     from train.compare.plan import load_plan
     from train.compare.run import prepare, run_cells
 
     deadline = None if args.minutes is None else time.monotonic() + 60.0 * args.minutes
-    if args.threads is not None:
-        torch.set_num_threads(args.threads)
-    if args.device == "cuda" and not torch.cuda.is_available():
-        raise SettingsError("--device cuda: torch sees no CUDA device")
+    set_threads(args)
     plan = load_plan(args.plan)
     work = args.work or args.output.with_name(args.output.name + ".work")
     with progress_bar() as bar:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from broker_plugin.commands.retraining import add_retraining_arguments, is_retraining, run_retraining
 from schemas.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     """What to train on what, and where to put it."""
     parser.add_argument("--recipe", metavar="NAME", help="a shipped recipe (debug, ...) or a TOML file")
     override = "override one value of the recipe; may be repeated"
-    parser.add_argument("--with", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help=override)
+    parser.add_argument("--with", dest="values", action="append", default=[], metavar="KEY=VALUE", help=override)
     data = "sets of sequences, folders of simulate, or snapshots; default: what the recipe simulates"
     parser.add_argument("--data", type=Path, action="append", default=[], metavar="DIR", help=data)
     parser.add_argument("--labels", type=Path, default=None, metavar="FILE", help="label table, CSV or Parquet")
@@ -32,24 +33,22 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=None, metavar="N", help="of torch; default: its own choice")
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="processes that simulate; default 2")
+    add_retraining_arguments(parser)
 
 
 def run_training(args: argparse.Namespace) -> int:
-    """Simulate or read, train, calibrate, export."""
+    """Simulate or read, train, calibrate, export; with a champion, retrain."""
+    if is_retraining(args):
+        return run_retraining(args)
     if args.output is None or args.recipe is None:
         raise SettingsError("train needs --recipe and --output, or an ACTION; see train --help")
-    import torch
-
     from broker_plugin.version import plugin_version
     from train.pipeline import Provenance, train_bundle
     from train.prepare import load_sets, sequence_folders, simulated_sets
     from train.recipe import load_recipe
 
-    recipe = load_recipe(args.recipe, args.overrides)
-    if args.threads is not None:
-        torch.set_num_threads(args.threads)
-    if args.device == "cuda" and not torch.cuda.is_available():
-        raise SettingsError("--device cuda: torch sees no CUDA device")
+    recipe = load_recipe(args.recipe, args.values)
+    set_threads(args)
     with progress_bar() as bar:
         folders = sequence_folders(args.data)
         if not folders:
@@ -78,6 +77,16 @@ def run_training(args: argparse.Namespace) -> int:
     return 0
 
 
+def set_threads(args: argparse.Namespace) -> None:
+    """``--threads``; SettingsError where ``--device`` is not there."""
+    import torch
+
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
+    if args.device == "cuda" and not torch.cuda.is_available():
+        raise SettingsError("--device cuda: torch sees no CUDA device")
+
+
 def read_label_table(args: argparse.Namespace) -> LabelTable | None:
     """The table of ``--labels`` under the mapping of ``--class-mapping``, None when there is none."""
     from train.label_table import read_labels, read_mapping
@@ -87,10 +96,12 @@ def read_label_table(args: argparse.Namespace) -> LabelTable | None:
 
 def command_line(args: argparse.Namespace) -> str:
     """That makes the same bundle again."""
-    parts = ["convention-broker train", f"--recipe {args.recipe}"]
-    parts += [f"--with {override}" for override in args.overrides]
+    parts = ["convention-broker train"]
+    parts += [f"--recipe {args.recipe}"] if args.recipe is not None else []
+    parts += [f"--with {override}" for override in args.values]
     parts += [f"--data {path}" for path in args.data]
     parts += [f"--labels {args.labels}"] if args.labels is not None else []
+    parts += [f"--from-log {args.from_log} --champion {args.champion}"] if args.champion is not None else []
     return " ".join([*parts, "--output DIR"])
 
 

@@ -15,13 +15,13 @@ from model import registry
 from model.scores import CLASSES
 from schemas.errors import SettingsError
 from tests.train.toy_sets import TINY, write_toy_set
+from train.bootstrap import resampled_f1, verdict
 from train.compare.cells import Setup
 from train.compare.light_curves import Features, LightCurveControl, photometry
 from train.compare.objects import load_objects, save_objects, shared_objects
 from train.compare.plan import ComparisonPlan, load_plan, plan_names
 from train.compare.report import TABLE_FILES, write_report
 from train.compare.run import cells_in_order, run_cells
-from train.compare.table import resampled_f1, verdict
 from train.dataset import simulated
 from train.inputs import shown
 from train.recipe import Recipe, parse_recipe

@@ -3,6 +3,7 @@ what is trained on it stays comparable over versions."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from train.simulator.sequence_set import SequenceSet, SequenceWriter, pack
 from train.splits import CALIBRATION, FOLDS, TEST
 
 GRID = "toy-1-32"
+MADE = {"by": "toy"}
 SPLITS = (*FOLDS, *FOLDS, CALIBRATION, CALIBRATION, TEST, TEST)
 TINY = {"stem_channels": [4, 4, 8], "fused_channels": 8, "token_channels": 8, "mix_channels": 8, "pooled_size": 8}
 
@@ -33,9 +35,17 @@ def toy_recipe(**sections: object) -> Recipe:
     return Recipe.model_validate(values)
 
 
-def write_toy_set(folder: Path, *, num_objects: int = 112, prefix: str = "toy", ra: float = 10.0) -> SequenceSet:
+def write_toy_set(
+    folder: Path,
+    *,
+    num_objects: int = 112,
+    prefix: str = "toy",
+    survey: str = "toy",
+    grid_id: str = GRID,
+    made: Mapping[str, str] = MADE,
+) -> SequenceSet:
     """Objects of the four classes in turn; splits in runs, so that every split has all classes."""
-    with SequenceWriter(folder, survey="toy", grid_id=GRID, planes=("science", "difference")) as writer:
+    with SequenceWriter(folder, survey=survey, grid_id=grid_id, planes=("science", "difference")) as writer:
         for index in range(num_objects):
             name, label = CLASSES[index % 4], index % 4
             truth = {
@@ -45,11 +55,11 @@ def write_toy_set(folder: Path, *, num_objects: int = 112, prefix: str = "toy", 
                 "confirmed": index // 4 % 3 == 0,
                 "split": SPLITS[index // 4 % len(SPLITS)],
                 "kind": "toy",
-                "ra": ra + 0.01 * index,
+                "ra": 10.0 + 0.01 * index,
                 "dec": 5.0,
             }
             writer.add(truth, pack(toy_observations(f"{prefix}{index}", index, label), ("science", "difference")))
-        writer.finish({"by": "toy"})
+        writer.finish(made)
     return SequenceSet(folder)
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from train.bootstrap import draw_resamples, interval, resampled_f1, verdict
 from train.compare.cell_files import Cell, read_cells
 from train.compare.objects import ALL, RANDOM, Objects, load_objects
 from train.compare.plan import ComparisonPlan
@@ -21,7 +22,6 @@ from train.measure import auroc
 from train.scores import NUM_CLASSES, confusion, figures, macro_f1
 
 SEED: Final = 20230401
-INTERVAL: Final = (2.5, 97.5)
 # Bairouk et al. 2023, table of the classification results on the SDSS set: accuracy, F1, percent
 PUBLISHED: Final = {
     "ConvEntion ugriz": (79.83, 70.62),
@@ -31,7 +31,6 @@ PUBLISHED: Final = {
     "CNN+LSTM ugriz": (64.08, 60.65),
     "CNN+LSTM g": (63.00, 60.00),
 }
-CHUNK: Final = 200
 
 Floats = NDArray[np.float64]
 
@@ -131,9 +130,7 @@ def orderings(rows: list[RowCells], objects: Objects, prefix: str, num_resamples
     random = np.random.default_rng(SEED)
     truth = objects.truth_N[seen]
     num_objects = len(truth)
-    counts_RN = np.zeros((num_resamples, num_objects), np.int64)
-    for counts in counts_RN if num_objects else ():
-        counts[:] = np.bincount(random.integers(num_objects, size=num_objects), minlength=num_objects)
+    counts_RN = draw_resamples(num_objects, num_resamples, random)
     points: dict[str, float] = {}
     drawn: dict[str, Floats] = {}
     for row in rows:
@@ -144,7 +141,7 @@ def orderings(rows: list[RowCells], objects: Objects, prefix: str, num_resamples
         scores_KR = np.stack([resampled_f1(counts_RN, truth, one) for one in predicted])
         chosen_KR = random.integers(len(predicted), size=scores_KR.shape)
         drawn[row.name] = np.take_along_axis(scores_KR, chosen_KR, axis=0).mean(axis=0)
-    scores = {name: {"macro_f1": points[name], "interval": _interval(drawn[name])} for name in points}
+    scores = {name: {"macro_f1": points[name], "interval": interval(drawn[name])} for name in points}
     pairs = {
         first: {
             second: verdict(points[first] - points[second], drawn[first] - drawn[second])
@@ -154,26 +151,3 @@ def orderings(rows: list[RowCells], objects: Objects, prefix: str, num_resamples
         for first in points
     }
     return {"scores": scores, "differences": pairs}
-
-
-def resampled_f1(
-    counts_RN: NDArray[np.integer], truth_N: NDArray[np.int64], predicted_N: NDArray[np.int64]
-) -> Floats:
-    """Macro F1 of each resample, [R]."""
-    places = np.eye(NUM_CLASSES**2)[truth_N * NUM_CLASSES + predicted_N]
-    tables = np.concatenate(
-        [counts_RN[start : start + CHUNK].astype(np.float64) @ places for start in range(0, len(counts_RN), CHUNK)]
-    )
-    return macro_f1(tables.reshape(-1, NUM_CLASSES, NUM_CLASSES))
-
-
-def verdict(difference: float, drawn_R: Floats) -> dict[str, Any]:
-    """The difference, its central 95%, and what may be said of it."""
-    low, high = _interval(drawn_R)
-    word = "better" if low > 0 else "worse" if high < 0 else "undecided"
-    return {"difference": difference, "interval": [low, high], "verdict": word}
-
-
-def _interval(values_R: Floats) -> tuple[float, float]:
-    low, high = np.percentile(values_R, INTERVAL)
-    return float(low), float(high)

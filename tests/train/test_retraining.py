@@ -1,0 +1,168 @@
+"""Retraining: fine-tuning on new labels, fair comparison, the gate."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from broker_plugin.cli import main
+from model.bundle import load_bundle
+from model.bundle_store import promote, promoted_name, shipped_bundles
+from model.scores import CLASSES
+from schemas.errors import SettingsError
+from tests.train.toy_sets import toy_observations, toy_recipe, write_toy_set
+from train.dataset import simulated
+from train.fact_set import write_snapshot
+from train.gate import Gate, judge
+from train.pipeline import Provenance, train_bundle
+from train.simulator.sequence_set import SequenceSet
+from train.trained_objects import hashes_of, object_hash, record_of
+
+NUM_NEW = 240
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def ignore(*_: object) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def champion(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle store whose promoted bundle has hardly been trained, on observed objects of its own."""
+    folder = tmp_path_factory.mktemp("champion")
+    data = simulated(write_toy_set(folder / "set", num_objects=56, prefix="old"))
+    recipe = toy_recipe(optimiser={"steps": 2})
+    trained = train_bundle(recipe, data, folder / "run", Provenance({}, "toy", "0"), say=ignore, progress=ignore)
+    promote(trained.bundle, folder / "store")
+    return folder / "store"
+
+
+@pytest.fixture(scope="module")
+def news(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A snapshot of objects spread over the sky, and a label table: labels.csv, log/."""
+    folder = tmp_path_factory.mktemp("news")
+    random = np.random.default_rng(3)
+    values, rows = [], []
+    for index in range(NUM_NEW):
+        place = {"ra": float(random.uniform(0, 360)), "dec": float(random.uniform(-30, 30))}
+        values += [
+            replace(one, **place).to_bytes() for one in toy_observations(f"new{index}", 500 + index, index % 4)
+        ]
+        rows.append({"object_id": f"new{index}", "class": CLASSES[index % 4], "label_date": 60000 + index})
+    write_snapshot(folder / "log", values, {"topic": "toy"})
+    with (folder / "labels.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, ["object_id", "class", "label_date"])
+        table.writeheader()
+        table.writerows(rows)
+    return folder
+
+
+def arguments(news: Path, champion: Path, output: Path, *extra: str) -> list[str]:
+    asked = ["train", "--from-log", str(news / "log"), "--labels", str(news / "labels.csv")]
+    asked += ["--champion", str(champion), "--output", str(output), "--threads", "1"]
+    quick = ("optimiser.steps=60", "optimiser.batch=8", "optimiser.validate_every=20", "transfer.rate=4.0")
+    return [*asked, *[part for value in quick for part in ("--with", value)], "--min-objects", "20", *extra]
+
+
+def test_a_better_challenger_is_promoted(
+    news: Path, champion: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """New labels fine-tune the champion's weights on new objects; the challenger, better on objects that neither
+    knows, is promoted into the champion's store; it knows the objects of both, names the champion, and a later
+    retraining on the same objects would not compare on any of them."""
+    store = tmp_path / "store"
+    promote(champion / str(promoted_name(champion)), store)
+    before = promoted_name(store)
+    assert main(arguments(news, store, tmp_path / "run")) == 0
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (line["passed"], line["reasons"]) == (True, [])
+    after = promoted_name(store)
+    assert after != before
+    report = json.loads((tmp_path / "run" / "retraining.json").read_text())
+    assert report["macro_f1_difference"]["verdict"] == "better"
+    assert report["challenger"]["num_objects"] > 20
+    bundle = load_bundle(store / str(after))
+    assert bundle.bundle_id == line["challenger_id"]
+    assert bundle.spec.training["fine_tuned_from"] == line["champion_id"]
+    record = record_of(bundle.bundle_id, bundle.spec.training)
+    known = hashes_of(record)
+    assert object_hash("toy", "old0") in known
+    assert sum(object_hash("toy", f"new{index}") in known for index in range(NUM_NEW)) == record["number"] - 48
+    summary = json.loads((tmp_path / "run" / "members" / "fold0-member0" / "member.json").read_text())
+    assert list(summary["stages"]) == ["fine_tune"]
+    assert "| all |" in (tmp_path / "run" / "retraining.md").read_text()
+
+
+def test_labels_after_the_cutoff_are_compared_on_and_reported_apart(
+    news: Path, champion: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a cut-off later labels train nothing: they are all compared on, also apart; nothing is promoted if asked
+    so."""
+    extra = ("--label-cutoff", "60199.5", "--no-promotion")
+    before = promoted_name(champion)
+    assert main(arguments(news, champion, tmp_path / "run", *extra)) == 0
+    report = json.loads((tmp_path / "run" / "retraining.json").read_text())
+    apart = report["labelled_after_both_cutoffs"]
+    assert 38 <= apart["challenger"]["num_objects"] <= 40  # one or two lie on the edge of a split's cell
+    assert report["challenger"]["num_objects"] > apart["challenger"]["num_objects"]
+    assert report["promoted"] is None
+    assert promoted_name(champion) == before
+    assert capsys.readouterr().out
+
+
+def test_a_comparison_on_known_objects_is_refused(
+    news: Path, champion: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A champion trained under other splits on an object of the comparison is refused by name of the object; so is
+    one that does not say what it was trained on, and one of another grid."""
+    folder = tmp_path / "set"
+    write_toy_set(folder, num_objects=112, prefix="new")  # the same names, the splits of the toy set
+    recipe = toy_recipe(optimiser={"steps": 2})
+    data = simulated(SequenceSet(folder))
+    trained = train_bundle(recipe, data, tmp_path / "run", Provenance({}, "toy", "0"), say=ignore, progress=ignore)
+    assert main(arguments(news, trained.bundle, tmp_path / "again")) == 2
+    assert "objects to compare on: new" in capsys.readouterr().err
+    silent = load_bundle(champion / str(promoted_name(champion))).spec.training | {"known_objects": None}
+    with pytest.raises(SettingsError, match="does not say which objects it was trained on"):
+        record_of("some-bundle", silent)
+    assert main(arguments(news, shipped_bundles()[0], tmp_path / "other")) != 0
+    assert main(["train", "--champion", str(champion), "--output", str(tmp_path / "x")]) == 2
+    assert "retraining needs --from-log, --labels too" in capsys.readouterr().err
+
+
+def sure(classes: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    return 0.9 * np.eye(4)[classes] + 0.025
+
+
+def test_the_gate_lets_through_what_is_better_and_no_class_the_worse() -> None:
+    """Better by more than chance passes; as good does not; better on the whole but worse in one class by more than
+    the margin does not; neither do too few objects or a class without any."""
+    random = np.random.default_rng(0)
+    truth = np.arange(400) % 4
+    bad = sure(np.where(random.random(400) < 0.5, truth, random.integers(4, size=400)))
+    good = sure(np.where(random.random(400) < 0.9, truth, random.integers(4, size=400)))
+    assert judge(Gate(), truth, bad, good)["passed"]
+    assert not judge(Gate(), truth, good, good)["passed"]
+    assert not judge(Gate(), truth, good, bad)["passed"]
+    assert not judge(Gate(min_gain=0.6), truth, bad, good)["passed"]
+    lopsided = sure(np.where((truth == 2) & (random.random(400) < 0.8), 0, truth))
+    found = judge(Gate(), truth, bad, lopsided)
+    assert not found["passed"]
+    assert any("recall of SNOther falls" in reason for reason in found["reasons"])
+    few = judge(Gate(), truth[:20], bad[:20], good[:20])
+    assert any("20 objects that neither was trained on" in reason for reason in few["reasons"])
+    without = truth != 3
+    assert any(
+        "0 objects of Variable" in r for r in judge(Gate(), truth[without], bad[without], good[without])["reasons"]
+    )
+    assert not judge(Gate(), truth[:0], bad[:0], good[:0])["passed"]
