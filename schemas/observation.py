@@ -67,7 +67,7 @@ class Plane:
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Plane:
-        """Inverse of ``to_record`` up to float16 rounding; RecordError for a wrong length or a flux that is not finite."""
+        """Inverse of ``to_record`` up to float16 rounding; RecordError for a wrong length or a flux not finite."""
         if not record["valid"]:
             return cls.masked()
         if len(record["pixels"]) != 2 * NUM_PIXELS or len(record["valid"]) * 8 != NUM_PIXELS:
