@@ -75,7 +75,10 @@ def test_ingest_dies_after_every_step(kafka: str, tmp_path: Path) -> None:
     assert all(account.balanced for account in accounts.values())
 
 
-@pytest.mark.parametrize("exactly_once", [False, True], ids=["at-least-once", "exactly-once"])
+@pytest.mark.parametrize(
+    "exactly_once",
+    [pytest.param(False, id="at-least-once"), pytest.param(True, id="exactly-once", marks=pytest.mark.slow)],
+)
 def test_classify_dies_after_every_step(kafka: str, tmp_path: Path, exactly_once: bool) -> None:
     """Each trigger has one value, that of an undisturbed run over the same log; under exactly_once, one record."""
     extra = ("classify.exactly_once=true", "worker.instance_id=one") if exactly_once else ()

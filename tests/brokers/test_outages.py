@@ -37,7 +37,10 @@ def check_complete(run: Run) -> None:
     assert frames == [NUM_FRAMES] * NUM_OBJECTS
 
 
-@pytest.mark.parametrize("exactly_once", [False, True], ids=["at-least-once", "exactly-once"])
+@pytest.mark.parametrize(
+    "exactly_once",
+    [pytest.param(False, id="at-least-once"), pytest.param(True, id="exactly-once", marks=pytest.mark.slow)],
+)
 def test_a_broker_killed_and_restarted_loses_nothing(
     own_kafka: KafkaNode, tmp_path: Path, exactly_once: bool
 ) -> None:

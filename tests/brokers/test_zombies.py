@@ -63,7 +63,7 @@ def check_once(run: Run) -> None:
     assert all(account.balanced for account in read_accounts(run.settings).values())
 
 
-@pytest.mark.parametrize("point", [Point.INFERRED, Point.STORE_COMMITTED])
+@pytest.mark.parametrize("point", [pytest.param(Point.INFERRED, marks=pytest.mark.slow), Point.STORE_COMMITTED])
 def test_a_paused_worker_is_not_heard_when_it_wakes(kafka: str, tmp_path: Path, point: Point) -> None:
     """SIGSTOP mid-batch until another worker has done everything, then SIGCONT: each record is there once.
 
