@@ -4,10 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo test test-slow test-spark lint format check bench bench-model bench-scale soak clean
+.PHONY: help install demo test test-slow test-spark lint format docs check bench bench-model bench-scale soak clean
 
 help:
-	@echo "make install | demo | test | test-slow | test-spark | lint | format | check | bench | bench-model | bench-scale | soak | clean"
+	@echo "make install | demo | test | test-slow | test-spark | lint | format | docs | check | bench | bench-model | bench-scale | soak | clean"
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -37,6 +37,11 @@ lint: install
 format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: install
+	$(BIN)/python -m broker_plugin.reference_pages docs/reference
+	$(BIN)/python -m broker_plugin.metrics_reference > docs/metrics.md.new && mv docs/metrics.md.new docs/metrics.md
+	$(BIN)/convention-broker check-config --example > deploy/config.new && mv deploy/config.new deploy/config.example.toml
 
 check: lint test
 

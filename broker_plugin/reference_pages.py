@@ -1,0 +1,140 @@
+"""Writes ``docs/reference/``: settings, commands and the cards of the shipped bundles, from the code.
+
+python -m broker_plugin.reference_pages docs/reference
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import NoneType
+from typing import Any, Final, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
+
+from broker_plugin.cli import VERBS, parser_of
+from broker_plugin.settings import ENV_PREFIX, Settings
+from model.bundle_store import shipped_bundles
+
+WRITTEN: Final = "Written by `python -m broker_plugin.reference_pages docs/reference`."
+NAMES: Final = {int: "integer", float: "number", str: "text", bool: "true, false", Path: "path", SecretStr: "secret"}
+
+
+def pages() -> dict[str, str]:
+    """File name -> text."""
+    return {"settings.md": settings_page(), "commands.md": commands_page(), "models.md": models_page()}
+
+
+def settings_page() -> str:
+    """Every setting with its type, default and what it is."""
+    parts = [
+        "# Settings\n\n"
+        f"Flag `--set section.key=value` > environment variable `{ENV_PREFIX}<SECTION>__<KEY>` > file (`--config`, "
+        "or `CONVENTION_CONFIG`) > default. In the environment, lists and tables are written as JSON. An unknown key "
+        "or a bad value is an error that names the key and where it came from; secrets print as stars; "
+        f"`convention-broker check-config` validates without a network. {WRITTEN}\n"
+    ]
+    for section, info in Settings.model_fields.items():
+        model = info.annotation
+        assert isinstance(model, type)
+        assert issubclass(model, BaseModel)
+        rows = [_setting(key, field) for key, field in model.model_fields.items()]
+        head = f"## {section}\n\n{_first_line(model)}\n\n| key | type | default | |\n|---|---|---|---|\n"
+        parts.append(head + "".join(rows))
+    return "\n".join(parts)
+
+
+def commands_page() -> str:
+    """Every verb with its arguments and example."""
+    parts = [
+        "# Commands\n\n`convention-broker VERB`: exit status 0 done, 1 failed, 2 wrong usage; errors are one line on "
+        f"standard error. {WRITTEN}\n"
+    ]
+    for verb in VERBS:
+        parser = parser_of(verb)
+        example = (parser.epilog or "").removeprefix("example:").strip()
+        text = re.sub(r"\s*\n\s*", " ", parser.description or "")
+        parts.append(f"## {verb}\n\n{text}\n\n    {example}\n\n{_arguments(parser)}")
+        for name, inner in _actions(parser):
+            parts.append(f"### {verb} {name}\n\n{_arguments(inner)}")
+    return "\n".join(parts)
+
+
+def models_page() -> str:
+    """The cards of the shipped bundles, one after the other."""
+    cards = [re.sub("^#", "##", (path / "CARD.md").read_text(), flags=re.MULTILINE) for path in shipped_bundles()]
+    return (
+        "# Models\n\nThe bundles that come with the package, as their own cards describe them; `convention-broker "
+        f"bundle inspect NAME` prints one. {WRITTEN}\n\n" + "\n".join(card.rstrip() + "\n" for card in cards)
+    )
+
+
+def _setting(key: str, field: FieldInfo) -> str:
+    default = field.get_default(call_default_factory=True, validated_data={})
+    shown = "" if default is None else f"`{json.dumps(default, default=str)}`"
+    return f"| `{key}` | {_cell(_type(field.annotation))} | {_cell(shown)} | {_cell(field.description or '')} |\n"
+
+
+def _type(annotation: Any) -> str:
+    if annotation in NAMES:
+        return NAMES[annotation]
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return ", ".join(map(str, inner))
+    if origin is tuple:
+        return f"list of {_type(inner[0])}"
+    if origin is dict:
+        return f"table of {_type(inner[1])}"
+    if origin is Union or NoneType in inner:
+        return ", ".join(_type(one) for one in inner if one is not NoneType)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "table: " + ", ".join(annotation.model_fields)
+    return _type(inner[0])  # Annotated
+
+
+def _arguments(parser: argparse.ArgumentParser) -> str:
+    rows = [
+        f"| {_cell(_name(action))} | {_cell(action.help or '')} |\n"
+        for action in parser._actions
+        if not isinstance(action, argparse._HelpAction | argparse._SubParsersAction)
+    ]
+    return "| argument | |\n|---|---|\n" + "".join(rows) if rows else ""
+
+
+def _name(action: argparse.Action) -> str:
+    value = f"{{{','.join(map(str, action.choices))}}}" if action.choices else action.metavar or action.dest.upper()
+    if not action.option_strings:
+        return f"`{value}`" + (" ..." if action.nargs in ("+", "*") else "")
+    return f"`{', '.join(action.option_strings)}" + ("`" if action.nargs == 0 else f" {value}`")
+
+
+def _actions(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            yield from action.choices.items()
+
+
+def _first_line(model: type[BaseModel]) -> str:
+    return (model.__doc__ or "").strip().splitlines()[0]
+
+
+def _cell(text: str) -> str:
+    return re.sub(r"\s+", " ", text.replace("%%", "%")).replace("|", "\\|")
+
+
+def main(arguments: list[str]) -> int:
+    """Write the pages into a folder."""
+    (folder,) = map(Path, arguments)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in pages().items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
