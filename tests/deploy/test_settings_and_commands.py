@@ -77,6 +77,16 @@ def test_the_image_is_the_version_that_is_built(container: Container) -> None:
     assert f"--tag {container.image} ." in (DEPLOY / "Dockerfile").read_text(encoding="utf-8")
 
 
+def test_retraining_promotes_where_classify_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The champion of the CronJob, into whose store a challenger is promoted, is the store that classify watches."""
+    by_name = {container.name: container for container in CONTAINERS}
+    classify = settings_of(by_name["StatefulSet-classify"], tmp_path, monkeypatch).classify
+    (training,) = [line for line in by_name["CronJob-retraining"].command_lines if "--champion" in line]
+    assert (Path(training[training.index("--champion") + 1]),) == classify.bundles
+    (promotion,) = by_name["StatefulSet-bundle"].command_lines
+    assert (Path(promotion[promotion.index("--store") + 1]),) == classify.bundles
+
+
 def test_the_unit_starts_what_exists() -> None:
     """The systemd unit's commands parse, its settings exist, and it waits for longer than a worker drains."""
     lines = [line for line in UNIT.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
