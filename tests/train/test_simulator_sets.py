@@ -160,7 +160,7 @@ def test_damaged_set_is_refused(tmp_path: Path) -> None:
         SequenceSet(folder)
 
 
-@pytest.mark.parametrize("survey", ["sdss", "ztf"])
+@pytest.mark.parametrize("survey", ["sdss", "lsst"])
 def test_gallery_shows_every_class_and_plane(tmp_path: Path, survey: str) -> None:
     """The page is self-contained and names each class that the set has, with one picture of stamps a plane."""
     folder = produced(tmp_path / "set", survey)
