@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from train.simulator.check.expectations import measure_set, rows_of
-from train.simulator.check.nuisances import Nuisances, audit, features
+from train.simulator.check.nuisances import Nuisances, audit, features, of_sequence
 from train.simulator.objects import SetSettings, draw_object
+from train.simulator.production import Outputs, simulate
+from train.simulator.sequence_set import SequenceSet
 from train.simulator.survey_description import SDSS, SURVEYS
 
 NUM_AUDITED = 2000
@@ -58,3 +62,13 @@ def test_nuisances_say_nothing_of_the_class_and_a_leak_is_found(survey: str) -> 
     share = {"AGN": 1.0, "SNIa": 0.8, "SNOther": 0.65, "Variable": 0.5}
     leaking[:, 0] *= np.array([share[name] for name in names])
     assert audit(leaking, names).low > 0.4
+
+
+def test_audit_takes_the_difference_planes_noise_where_there_is_one(tmp_path: Path) -> None:
+    """A set with difference images is audited on their noise, one without on the science images'."""
+    for survey, plane in (("sdss", 0), ("lsst", 1)):
+        settings = SetSettings(SURVEYS[survey], 2, 1)
+        outputs = Outputs(tmp_path / survey, True, False)
+        simulate(settings, outputs, workers=1, made={}, progress=lambda count: None)
+        sequence = SequenceSet(tmp_path / survey / "sequences").sequence(0)
+        np.testing.assert_allclose(of_sequence(sequence).noise_L, sequence.noise_LP[:, plane])

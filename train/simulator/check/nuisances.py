@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from schemas.bands import BANDS
 from schemas.classification import CLASS_NAMES
-from schemas.sequence import StampSequence
+from schemas.sequence import PLANES, StampSequence
 
 Array = NDArray[np.float64]
 
@@ -36,12 +36,18 @@ class Nuisances:
     valid_share_L: Array
 
 
-def of_sequence(sequence: StampSequence) -> Nuisances:
-    """What a sequence carries beside its source."""
+def of_sequence(sequence: StampSequence, *, plane: str | None = None) -> Nuisances:
+    """What a sequence carries beside its source. plane: whose noise; by default the difference's where there is one.
+
+    Noise that is measured on the border of a science image is also a measure of how far the host reaches, which is no
+    nuisance; a difference image's border has no host in it.
+    """
+    if plane is None:
+        plane = "difference" if (sequence.noise_LP[:, PLANES.index("difference")] > 0).any() else "science"
     return Nuisances(
         sequence.mjd_L,
         sequence.band_L,
-        sequence.noise_LP[:, 0].astype(np.float64),
+        sequence.noise_LP[:, PLANES.index(plane)].astype(np.float64),
         sequence.psf_fwhm_arcsec_L.astype(np.float64),
         sequence.valid_LPHW[:, 0].mean(axis=(1, 2)),
     )
