@@ -16,7 +16,7 @@ from model.scores import CLASSES
 from schemas.errors import SettingsError
 from tests.train.toy_sets import TINY, write_toy_set
 from train.bootstrap import resampled_f1, verdict
-from train.compare.cells import Setup
+from train.compare.cells import Setup, settled_recipe
 from train.compare.light_curves import Features, LightCurveControl, photometry
 from train.compare.objects import load_objects, save_objects, shared_objects
 from train.compare.plan import ComparisonPlan, load_plan, plan_names
@@ -169,6 +169,21 @@ def test_frames_that_a_row_cannot_read_count_as_no_knowledge(tmp_path: Path, toy
     (cell,) = read_cells(plan, setup.folder, "g_only", load_objects(setup.folder)).values()
     assert cell is not None
     assert cell.probabilities_NPC[:, 0] == pytest.approx(0.25)
+
+
+def test_steps_follow_from_minutes_and_epochs(toy_set: Path, tmp_path: Path) -> None:
+    """A cell trains for its minutes at the row's measured speed, or for its epochs where that is sooner."""
+    row = {"whole": {"title": "whole", "folds": 1}}
+    steps = {}
+    for name, changes in {"minutes": {"minutes": 0.01}, "epochs": {"minutes": 1e3, "epochs": 0.5}}.items():
+        setup = toy_setup(tmp_path / name, toy_set, toy_plan(rows=row, trials=[], **changes))
+        settled = settled_recipe(setup, "whole", progress=ignore)
+        said = json.loads((setup.folder / "rows" / "whole.json").read_text())
+        steps[name] = said["steps"]
+        assert settled.optimiser.steps + settled.transfer.steps == said["steps"]
+        if name == "minutes":
+            assert said["steps"] == pytest.approx(60.0 * 0.01 / said["seconds_a_step"], rel=0.05, abs=2)
+    assert steps["epochs"] == np.ceil(0.5 * said["steps_an_epoch"])
 
 
 def test_resampled_scores_are_the_scores_of_the_resamples() -> None:

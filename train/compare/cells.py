@@ -33,6 +33,7 @@ from train.dataset import DataSet
 from train.members import Place, train_member
 from train.recipe import Recipe, parse_recipe
 from train.samples import Sampler
+from train.sampling import epoch_rows
 
 CELLS: Final = "cells"
 ROWS: Final = "rows"
@@ -221,7 +222,18 @@ def _budget(setup: Setup, row: str, recipe: Recipe) -> dict[str, Any]:
     if stated is not None:
         return {"steps": stated}
     seconds = step_seconds(recipe, setup.training(recipe), setup.device)
-    return {"steps": max(2, math.floor(60.0 * setup.plan.minutes / seconds)), "seconds_a_step": round(seconds, 4)}
+    in_time = math.floor(60.0 * setup.plan.minutes / seconds)
+    epoch = _epoch_steps(recipe, setup.training(recipe))
+    steps = in_time if setup.plan.epochs is None else min(in_time, math.ceil(setup.plan.epochs * epoch))
+    return {"steps": max(2, steps), "seconds_a_step": round(seconds, 4), "steps_an_epoch": epoch}
+
+
+def _epoch_steps(recipe: Recipe, data: DataSet) -> int:
+    """Steps in which fold 0's members see every object once, rare classes again where they are balanced."""
+    rows, _ = data.fold(0)
+    balance = recipe.optimiser.balance
+    order = epoch_rows(rows, data.labels(rows), balance=balance, random=np.random.default_rng(0))
+    return max(1, len(order) // recipe.optimiser.batch)
 
 
 def step_seconds(recipe: Recipe, data: DataSet, device: str) -> float:

@@ -1,8 +1,8 @@
 """A comparison's plan: what all rows share, and what each row is. ``train/plans/NAME.toml``, or any such file.
 
 Every row's recipe is the base with the row's values laid over it. Each cell of a row is one member of one fold.
-Training lasts as long for every row: steps follow from ``minutes`` and the row's measured speed, unless the row
-states them.
+Training lasts as long for every row, in minutes or, for rows that are soon done, in epochs: steps follow from
+``minutes``, the row's measured speed and ``epochs``, unless the row states them.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ class Row(_Part):
 class ComparisonPlan(_Part):
     """base: values of the recipe that all rows share, its simulation the training objects; test: the test objects,
     and the novel ones. lengths: numbers of frames at which every test object is scored, besides a random one and all.
-    minutes: of training a cell; trials: tuning budget of a row, each of ``tuning_share`` of the steps.
-    light_curve_triggers: samples that the light-curve control draws of a training object. against: the row that
-    every other is set against. curves: rows
+    minutes: of training a cell; epochs: a cell ends after so many if that is sooner, None for no such limit; trials:
+    tuning budget of a row, each of ``tuning_share`` of the steps. light_curve_triggers: samples that the light-curve
+    control draws of a training object. against: the row that every other is set against. curves: rows
     drawn against the number of frames.
     """
 
@@ -69,6 +69,7 @@ class ComparisonPlan(_Part):
     rows: dict[str, Row]
     lengths: tuple[PositiveInt, ...] = (3, 6, 12, 24, 36)
     minutes: float = Field(default=40.0, gt=0)
+    epochs: float | None = Field(default=None, gt=0)
     trials: tuple[Trial, ...] = ()
     tuning_share: float = Field(default=0.25, gt=0, le=1)
     light_curve_triggers: PositiveInt = 8
@@ -104,7 +105,7 @@ class ComparisonPlan(_Part):
             self.test.model_dump(mode="json"),
             list(self.lengths),
         ]
-        parts += [self.minutes, self.rows[name].steps, self.rows[name].kind, self.light_curve_triggers]
+        parts += [self.minutes, self.epochs, self.rows[name].steps, self.rows[name].kind, self.light_curve_triggers]
         parts += [[trial.model_dump() for trial in self.trials], self.tuning_share]
         return sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
