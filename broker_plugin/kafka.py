@@ -191,8 +191,8 @@ def query(connection: Connection, what: str, ask: Callable[[], T], *, timeout_s:
     while True:
         try:
             return ask()
-        except KafkaException as error:
-            fault = error.args[0]
-            if not (fault.retriable() or fault.code() in OUTAGE) or time.monotonic() > deadline:
-                raise BrokerError(f"{connection.bootstrap_servers}: {what}: {error}") from error
+        except (KafkaException, TimeoutError) as error:  # a future's own patience may end first
+            away = isinstance(error, TimeoutError) or error.args[0].retriable() or error.args[0].code() in OUTAGE
+            if not away or time.monotonic() > deadline:
+                raise BrokerError(f"{connection.bootstrap_servers}: {what}: {error!r}") from error
             time.sleep(0.1)

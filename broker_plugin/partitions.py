@@ -137,8 +137,8 @@ class Partitions:
         described = self._admin.describe_topics(TopicCollection([topic]), request_timeout=LOOK_TIMEOUT_S)
         try:
             return str(described[topic].result(LOOK_TIMEOUT_S).topic_id or "")
-        except KafkaException as error:
-            log.warning("topic cannot be looked at", topic=topic, error=str(error))
+        except (KafkaException, TimeoutError) as error:  # the future's own patience may end first
+            log.warning("topic cannot be looked at", topic=topic, error=repr(error))
             return None
 
 
