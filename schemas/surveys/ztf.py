@@ -1,7 +1,9 @@
 """ZTF: Avro object containers, gzipped FITS stamps of 63 x 63 pixels in DN.
 
 Schema: ZwickyTransientFacility/ztf-avro-alert. ``jd`` is the START of the exposure, UTC. A stamp cut short at a chip
-edge keeps the candidate on its pixel, so its centre follows from ``xpos`` and ``ypos``.
+edge keeps the candidate on its pixel, so its centre follows from ``xpos`` and ``ypos``. A candidate of a negative
+subtraction (``isdiffpos`` f or 0) comes with the stamp that it was found on, reference minus science: its pixels are
+positive, and are turned round here, so that a difference plane is science minus reference whatever the candidate.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ BANDS: Final = {1: "g", 2: "r", 3: "i"}
 MOVING_ARCSEC: Final = 5.0
 # AB magnitude of 1 nJy: 8.9 + 22.5
 NJY_ZERO_POINT: Final = 31.4
+SUBTRACTION_SIGNS: Final = {"t": 1.0, "1": 1.0, "true": 1.0, "f": -1.0, "0": -1.0, "false": -1.0}
 CUTOUTS: Final = {"science": "cutoutScience", "template": "cutoutTemplate", "difference": "cutoutDifference"}
 
 
@@ -121,7 +124,7 @@ def _plane(data: bytes | None, candidate: Record, flux_per_dn: float, *, subtrac
 
 
 def read_observation(record: Record, header: PacketHeader, keep_native: bool) -> Observation:
-    """Calibrated stamps of one alert: DN times 10^((31.4 - magzpsci) / 2.5) nJy."""
+    """Calibrated stamps of one alert: DN times 10^((31.4 - magzpsci) / 2.5) nJy, the difference with its sign."""
     candidate, identity = record["candidate"], header.identity
     stamps = cutouts(record)
     zero_point = _number(candidate, "magzpsci")
@@ -131,7 +134,8 @@ def read_observation(record: Record, header: PacketHeader, keep_native: bool) ->
         detail = f"candidate.magzpsci is {candidate.get('magzpsci')!r:.40}"
         raise PacketError(DeadLetterReason.NO_CALIBRATION, Stage.CALIBRATION, detail)
     flux_per_dn = 10 ** ((NJY_ZERO_POINT - zero_point) / 2.5)
-    flux, error = _stated_flux(candidate)
+    sign = _subtraction_sign(candidate)
+    flux, error = _stated_flux(candidate, sign)
     fwhm = _number(candidate, "fwhm")
     assert identity.object_id is not None
     assert identity.source_id is not None
@@ -155,17 +159,25 @@ def read_observation(record: Record, header: PacketHeader, keep_native: bool) ->
         rotation_deg=0.0,
         psf_fwhm_arcsec=fwhm * PIXEL_ARCSEC if fwhm is not None and fwhm > 0 else None,
         science=_plane(stamps["science"], candidate, flux_per_dn, subtract_sky=True),
-        difference=_plane(stamps["difference"], candidate, flux_per_dn, subtract_sky=False),
+        difference=_plane(stamps["difference"], candidate, sign * flux_per_dn, subtract_sky=False),
         native=NativeCutouts(**stamps) if keep_native else None,
     )
 
 
-def _stated_flux(candidate: Record) -> tuple[float, float]:
-    """Difference flux and error, nJy, from magpsf, sigmapsf and isdiffpos ('t', 'f', '1', '0' or a boolean)."""
+def _subtraction_sign(candidate: Record) -> float:
+    """1 for science minus reference, -1 for reference minus science; ``isdiffpos``: t, f, 1, 0 or a boolean."""
+    sign = SUBTRACTION_SIGNS.get(str(candidate.get("isdiffpos")).lower())
+    if sign is None:
+        detail = f"candidate.isdiffpos is {candidate.get('isdiffpos')!r:.40}, neither t nor f"
+        raise PacketError(DeadLetterReason.BAD_FIELD, Stage.FIELDS, detail)
+    return sign
+
+
+def _stated_flux(candidate: Record, sign: float) -> tuple[float, float]:
+    """Difference flux and error, nJy, from magpsf and sigmapsf."""
     magnitude, sigma = _number(candidate, "magpsf"), _number(candidate, "sigmapsf")
     if magnitude is None or not -5 < magnitude < 50:
         return math.nan, math.nan
-    sign = 1.0 if candidate.get("isdiffpos") in ("t", "1", True, 1) else -1.0
     flux = 10 ** ((NJY_ZERO_POINT - magnitude) / 2.5)
     return sign * flux, math.nan if sigma is None else flux * sigma * math.log(10) / 2.5
 

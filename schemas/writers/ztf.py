@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import math
+from dataclasses import replace
 from functools import cache
 from typing import Any, Final
 
@@ -94,6 +95,8 @@ def ztf_packet(
         "candid": int(fields.source_id),
         "candidate": _candidate(fields, zero_point, programid, position),
     }
+    if fields.flux_njy < 0 and stamps.difference is not None:
+        stamps = replace(stamps, difference=-stamps.difference)  # as ZTF cuts it: reference minus science
     for name, image in stamps.named():
         cutout = None if image is None else _cutout(f"{fields.source_id}_{name}.fits.gz", image / njy_per_dn)
         record[f"cutout{name.capitalize()}"] = cutout

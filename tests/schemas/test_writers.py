@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import struct
 from dataclasses import replace
@@ -74,6 +75,21 @@ def test_ztf_round_trip() -> None:
     assert seen.psf_fwhm_arcsec == pytest.approx(2.02)
     assert images.difference is not None
     np.testing.assert_allclose(seen.difference.pixels, images.difference[15:47, 15:47], rtol=1e-5)
+
+
+def test_ztf_negative_subtraction_is_written_as_ztf_does() -> None:
+    """A faded source's packet holds reference minus science, positive; decoded, plane and flux are negative."""
+    source = np.zeros((63, 63), np.float32)
+    source[31, 31] = -500.0
+    payload = ztf_packet(replace(FIELDS, flux_njy=-500.0), Stamps(-source, source))
+    (record,) = fastavro.reader(io.BytesIO(payload))
+    assert record["candidate"]["isdiffpos"] == "f"
+    pixels = fits.getdata(io.BytesIO(gzip.decompress(record["cutoutDifference"]["stampData"])))
+    assert pixels[31, 31] > 0
+    seen = stamped(payload)
+    assert seen.diff_flux_njy == pytest.approx(-500.0)
+    assert seen.difference.pixels[16, 16] == pytest.approx(-500.0)
+    assert seen.science.pixels[16, 16] == pytest.approx(500.0)
 
 
 def test_ztf_edge_stamp_is_placed_by_its_position() -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import gzip
-import math
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from schemas.cuts import Cuts
@@ -15,6 +13,8 @@ from schemas.errors import DeadLetterReason, FilterReason, PacketError
 from schemas.fits import gunzip, read_image
 from schemas.observation import Observation
 from schemas.outcome import Filtered, Stamped
+from schemas.surveys.ztf import ZTF
+from schemas.wire import PacketReader
 
 SN_2021RHU = "ztf/mwvgroup+Pitt-Google-Broker/SuperNNova/ZTF21abiuvdk"
 
@@ -29,18 +29,6 @@ def observe(payload: bytes) -> Observation:
     assert isinstance(outcome, Stamped)
     assert isinstance(outcome.fact, Observation)
     return outcome.fact
-
-
-@pytest.mark.data
-def test_aperture_flux_reproduces_magpsf(supernova: list[bytes]) -> None:
-    """The median over SN 2021rhu of aperture flux over the packet's flux is within 0.1 mag."""
-    rows, columns = np.mgrid[:32, :32]
-    aperture = (rows - 16) ** 2 + (columns - 16) ** 2 < 8**2
-    observations = [observe(payload) for payload in supernova]
-    assert len(observations) == 34
-    assert sorted(o.band for o in observations) == ["g"] * 18 + ["r"] * 16
-    ratios = [o.difference.pixels[aperture].sum() / o.diff_flux_njy for o in observations]
-    assert abs(2.5 * math.log10(float(np.median(ratios)))) < 0.1
 
 
 @pytest.mark.data
@@ -89,3 +77,16 @@ def test_no_fits_is_named() -> None:
     """A JPEG in place of a FITS image is not_fits."""
     with pytest.raises(PacketError, match="not_fits"):
         read_image(b"\xff\xd8\xff\xe0" + bytes(100))
+
+
+@pytest.mark.data
+def test_subtraction_of_unknown_sign_is_refused(sample_data: Path) -> None:
+    """A candidate that does not say which way it was subtracted is a bad field: a sign is never guessed."""
+    path = next(iter(sorted((sample_data / SN_2021RHU).iterdir())))
+    record = PacketReader().read(path.read_bytes())
+    for value in (None, "x", 2):
+        candidate = record.record["candidate"] | {"isdiffpos": value}
+        changed = {**record.record, "candidate": candidate}
+        with pytest.raises(PacketError, match="isdiffpos") as error:
+            ZTF.read_observation(changed, ZTF.read_header(changed, "ztf.alert"), False)  # type: ignore[misc]
+        assert error.value.reason is DeadLetterReason.BAD_FIELD
