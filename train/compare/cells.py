@@ -39,7 +39,7 @@ CELLS: Final = "cells"
 ROWS: Final = "rows"
 LOG_FILE: Final = "scorings.jsonl"
 TIMED_STEPS: Final = 6
-CHECKS: Final = 16  # validations of a cell, each with a checkpoint
+CHECKS: Final = 10  # validations of a cell, each with a checkpoint
 
 Progress = Callable[[str, int, float], None]
 Integers = NDArray[np.int64]
