@@ -15,7 +15,9 @@ from confluent_kafka import (
     Producer,
     TopicPartition,
 )
+from confluent_kafka.admin import AdminClient
 
+from broker_plugin.kafka_logs import logged
 from broker_plugin.settings import Connection, InputSettings, WorkerSettings
 from schemas.errors import BrokerError
 
@@ -91,7 +93,12 @@ def make_consumer(
         config["error_cb"] = on_error
     if worker.instance_id is not None:
         config["group.instance.id"] = f"{worker.instance_id}-{group}"
-    return Consumer(config)
+    return Consumer(config | logged(connection, "consumer"))
+
+
+def admin_client(connection: Connection) -> AdminClient:
+    """For questions to a cluster. Silent: nothing polls it, and what fails is told by its answers."""
+    return AdminClient(client_config(connection) | {"log_level": 0})
 
 
 class AckedProducer:
@@ -119,7 +126,11 @@ class AckedProducer:
         if transactional_id is not None:
             # a transaction that its process left open holds back readers for at most this long
             config |= {"transactional.id": transactional_id, "transaction.timeout.ms": config["delivery.timeout.ms"]}
-        self._producer = Producer(config)
+        self._producer = Producer(config | logged(connection, "producer"))
+
+    def serve(self) -> None:
+        """Let librdkafka say what it has to say: between batches, or it piles up while there are none."""
+        self._producer.poll(0)
 
     def produce(self, topic: str, *, key: bytes | None, value: bytes, headers: Headers = ()) -> None:
         """Queue one message; waits for room when the queue is full. BrokerError when it cannot be queued."""

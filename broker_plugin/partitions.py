@@ -17,7 +17,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaException, Message, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from broker_plugin.kafka import client_config, commit_offsets
+from broker_plugin.kafka import admin_client, commit_offsets
 from broker_plugin.ledger import LedgerWriter
 from broker_plugin.metrics import Rebalance, RoleMetrics
 from broker_plugin.settings import Connection
@@ -133,7 +133,7 @@ class Partitions:
     def _topic_id(self, topic: str) -> str | None:
         """The broker's id of the topic; None when there is no such topic (any more) or no answer just now."""
         if self._admin is None:
-            self._admin = AdminClient(client_config(self._connection))
+            self._admin = admin_client(self._connection)
         described = self._admin.describe_topics(TopicCollection([topic]), request_timeout=LOOK_TIMEOUT_S)
         try:
             return str(described[topic].result(LOOK_TIMEOUT_S).topic_id or "")

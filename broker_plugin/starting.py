@@ -15,9 +15,9 @@ from typing import Final
 
 import structlog
 from confluent_kafka import Consumer, TopicPartition
-from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import ListOffsetsResultInfo, OffsetSpec  # type: ignore[attr-defined]
 
-from broker_plugin.kafka import client_config, query
+from broker_plugin.kafka import admin_client, query
 from broker_plugin.ledger import entry_key
 from broker_plugin.settings import Connection, InternalSettings
 from broker_plugin.topic_reader import read_topic
@@ -108,7 +108,7 @@ def list_offsets(
     connection: Connection, partitions: Collection[TopicPartition], spec: OffsetSpec
 ) -> dict[tuple[str, int], ListOffsetsResultInfo]:
     """The offset that ``spec`` asks for (-1: none), with its record's time, by (topic, partition)."""
-    admin = AdminClient(client_config(connection))
+    admin = admin_client(connection)
     wanted = {TopicPartition(place.topic, place.partition): spec for place in partitions}
 
     def ask() -> dict[tuple[str, int], ListOffsetsResultInfo]:

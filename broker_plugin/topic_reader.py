@@ -9,6 +9,7 @@ from typing import Final
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
 
 from broker_plugin.kafka import client_config
+from broker_plugin.kafka_logs import logged
 from broker_plugin.settings import Connection
 from broker_plugin.topics import num_partitions
 from schemas.errors import BrokerError
@@ -39,7 +40,7 @@ def read_topic(
         "isolation.level": "read_committed",
         "auto.offset.reset": "earliest",
     }
-    consumer = Consumer(client_config(connection) | config)
+    consumer = Consumer(client_config(connection) | config | logged(connection, "consumer"))
     try:
         consumer.assign(places)
         open_partitions = {place.partition for place in places}

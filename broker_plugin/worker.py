@@ -90,10 +90,11 @@ def _start_ingest(
         start=settings.input.start,
         on_error=watch.on_error,
     )
+    producer = _producer(settings.internal, settings)
     role = IngestRole(
         settings,
         consumer,
-        _producer(settings.internal, settings),
+        producer,
         metrics=IngestMetrics(
             registry,  # type: ignore[arg-type]
             surveys=[survey.name for survey in SURVEYS],
@@ -107,6 +108,7 @@ def _start_ingest(
 
     def step() -> int:
         watch.check(consumer)
+        producer.serve()
         num_packets = role.step()
         role.partitions.check_topics()
         return num_packets
@@ -152,10 +154,11 @@ def _start_classify(
     consumer = make_consumer(
         settings.internal, settings.worker, group=settings.internal.group, start="earliest", on_error=watch.on_error
     )
+    delivery = _delivery(settings, consumer, instance)
     role = ClassifyRole(
         settings,
         consumer,
-        _delivery(settings, consumer, instance),
+        delivery,
         engine,
         metrics=metrics,
         instance=instance,
@@ -174,6 +177,8 @@ def _start_classify(
 
     def step() -> int:
         watch.check(consumer)
+        delivery.output.serve()
+        delivery.internal.serve()
         reloader.poll()
         num_messages = role.step()
         role.partitions.check_topics()

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from typing import Final
 
 from broker_plugin.commands.common import add_settings_arguments, settings_from
+from broker_plugin.settings import Settings
+from model.bundle_store import resolve_bundle
+from schemas.errors import BundleError, SettingsError
 
 HELP: Final = "Validate the settings (flags, environment, file, defaults) and print what a worker would run with."
+CONNECTIONS: Final = ("input", "internal", "output")
+CERTIFICATES: Final = ("ssl_ca_location", "ssl_certificate_location", "ssl_key_location")
 EXAMPLE: Final = "convention-broker check-config --config deploy/config.example.toml"
 
 
@@ -20,13 +26,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the resolved settings, secrets as stars."""
+    """Print the resolved settings, secrets as stars. SettingsError when a file that they name is not here."""
     if args.example:
         from broker_plugin.settings_reference import example_toml
 
         print(example_toml(), end="")  # noqa: T201
         return 0
-    values = settings_from(args).model_dump(mode="json")
+    settings = settings_from(args)
+    if missing := list(missing_files(settings)):
+        raise SettingsError("; ".join(missing))
+    values = settings.model_dump(mode="json")
     if args.json:
         print(json.dumps(values, indent=2))  # noqa: T201
         return 0
@@ -36,3 +45,18 @@ def run(args: argparse.Namespace) -> int:
             print(f"{key} = {json.dumps(value)}")  # noqa: T201
         print()  # noqa: T201
     return 0
+
+
+def missing_files(settings: Settings) -> Iterator[str]:
+    """What the settings name and a worker could not read here: bundles, certificates. Nothing is loaded."""
+    for key in ("bundles", "challengers"):
+        for path in getattr(settings.classify, key):
+            try:
+                resolve_bundle(path)
+            except BundleError as error:
+                yield f"classify.{key}: {error}"
+    for section in CONNECTIONS:
+        for key in CERTIFICATES:
+            path = getattr(getattr(settings, section), key)
+            if path is not None and not path.is_file():
+                yield f"{section}.{key}: {path}: no such file"

@@ -83,6 +83,16 @@ MISTAKES = {
         1,
         "/nowhere/bundle: no such bundle",
     ),
+    "missing bundle to check": (
+        ["check-config", "--set", 'classify.bundles=["/nowhere/bundle"]'],
+        2,
+        "classify.bundles: /nowhere/bundle: no such bundle",
+    ),
+    "missing certificate": (
+        ["check-config", "--set", "input.ssl_ca_location=/nowhere/ca.pem"],
+        2,
+        "input.ssl_ca_location: /nowhere/ca.pem: no such file",
+    ),
     "missing settings file": (["worker", "--config", "/nowhere/settings.toml"], 2, "/nowhere/settings.toml"),
     "missing archive": (["decode", "/nowhere/alerts.tar"], 2, "/nowhere/alerts.tar"),
     "missing archive to replay": (

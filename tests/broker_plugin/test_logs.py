@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -13,7 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from broker_plugin.kafka import AckedProducer, make_consumer
+from broker_plugin.kafka_logs import REPEAT_S, LibrdkafkaLog
 from broker_plugin.logs import STARS, configure_logs, mask_secrets
+from broker_plugin.settings import InputSettings, OutputSettings, WorkerSettings
 
 
 @pytest.fixture(autouse=True)
@@ -116,3 +120,67 @@ def test_token_counts_are_no_secrets() -> None:
 def test_harmless_events_pass_unchanged(event: dict[str, object]) -> None:
     """Masking touches nothing that is no secret."""
     assert mask_secrets(None, "info", dict(event)) == event
+
+
+def say(log: LibrdkafkaLog, level: int, text: str) -> None:
+    """As confluent_kafka does."""
+    log.log(level, "%s [%s] %s", "FAIL", "rdkafka#consumer-1", text)
+
+
+def test_librdkafka_lines_are_structured_and_repeats_counted() -> None:
+    """Level, component, client and facility are fields; a line that differs in its times only is not written again
+    within half a minute, then once with the number of those left out."""
+    stream, now = io.StringIO(), [0.0]
+    configure_logs(level="WARNING", format="json", stream=stream, role="ingest")
+    log = LibrdkafkaLog("input consumer", timer=lambda: now[0])
+    say(log, logging.ERROR, "b1:9092: refused (after 0ms in state CONNECT)")
+    for now[0] in (1.0, 2.0, REPEAT_S + 1):
+        say(log, logging.ERROR, f"b1:9092: refused (after {now[0]:.0f}ms in state CONNECT)")
+    say(log, logging.INFO, "not of interest")
+    first, again = lines(stream)
+    assert again.pop("timestamp") != ""
+    assert first["event"] == "b1:9092: refused (after 0ms in state CONNECT)"
+    assert "num_repeats" not in first
+    assert again == {
+        "event": f"b1:9092: refused (after {REPEAT_S + 1:.0f}ms in state CONNECT)",
+        "level": "error",
+        "role": "ingest",
+        "component": "input consumer",
+        "client": "rdkafka#consumer-1",
+        "facility": "FAIL",
+        "num_repeats": 2,
+    }
+
+
+def test_librdkafka_lines_are_not_kept_for_ever() -> None:
+    """A client that never repeats itself is written whole, and its lines are forgotten."""
+    stream, now = io.StringIO(), [0.0]
+    configure_logs(format="json", stream=stream)
+    log = LibrdkafkaLog("input consumer", timer=lambda: now[0])
+    for now[0] in range(1000):  # type: ignore[assignment]
+        say(log, logging.WARNING, f"offset {now[0]}")
+    assert len(lines(stream)) == 1000
+    assert len(log._said) <= 101
+
+
+def test_clients_of_a_dead_broker_speak_through_the_log(capfd: pytest.CaptureFixture[str]) -> None:
+    """Nothing of librdkafka's own reaches standard error: connection refused is one JSON line a client."""
+    stream = io.StringIO()
+    configure_logs(format="json", stream=stream)
+    worker = WorkerSettings()
+    dead = "127.0.0.1:1"
+    consumer = make_consumer(InputSettings(bootstrap_servers=dead), worker, group="g", start="earliest")
+    consumer.subscribe(["alerts"])
+    producer = AckedProducer(OutputSettings(bootstrap_servers=dead), worker, max_message_bytes=1_000_000)
+    deadline = time.monotonic() + 10
+    while stream.getvalue().count("refused") < 2 and time.monotonic() < deadline:
+        consumer.consume(1, timeout=0.1)
+        producer.serve()
+    consumer.close()
+    assert capfd.readouterr() == ("", "")
+    refused = [line for line in lines(stream) if "refused" in str(line["event"])]
+    assert {(line["component"], line["level"]) for line in refused} == {
+        ("input consumer", "error"),
+        ("output producer", "error"),
+    }
+    assert len(refused) == 2

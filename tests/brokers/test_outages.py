@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -44,7 +45,10 @@ def check_complete(run: Run) -> None:
 def test_a_broker_killed_and_restarted_loses_nothing(
     own_kafka: KafkaNode, tmp_path: Path, exactly_once: bool
 ) -> None:
-    """SIGKILL of the broker mid-stream and a restart on its data: the same worker goes on, and nothing is lost."""
+    """SIGKILL of the broker mid-stream and a restart on its data: the same worker goes on, and nothing is lost.
+
+    Every line of its log is JSON meanwhile, what librdkafka says of the outage among them.
+    """
     extra = ("classify.exactly_once=true",) if exactly_once else ()
     run = Run(own_kafka.address, tmp_path, *SMALL_BATCHES, *extra)
     with run.worker() as worker:
@@ -57,6 +61,8 @@ def test_a_broker_killed_and_restarted_loses_nothing(
         assert worker.poll() is None
     assert worker.returncode == 0
     check_complete(run)
+    said = [json.loads(line) for line in run.log.read_text().splitlines()]
+    assert {line["role"] for line in said if line.get("facility") == "FAIL"} == {"ingest", "classify"}
 
 
 def test_a_broker_that_stays_away_ends_the_worker(own_kafka: KafkaNode, tmp_path: Path) -> None:
