@@ -1,0 +1,212 @@
+"""Every labelled real object of the sample packets, scored once by the shipped bundles: a page.
+
+    python -m benchmarks.real_objects --output docs/real_objects.md
+
+Labels come from the samples' table with the source that it names; ``TRUST`` says what a source is worth. An object's
+sequence is all that the samples hold of it, through the worker's own code. Most have one or two stamps where a worker
+waits for three: those are asked about all the same, in a table of their own. Nothing was trained or tuned on them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from broker_plugin.api import sequences_of
+from broker_plugin.scoring import classify_sequences
+from broker_plugin.triggers import LoadedBundle
+from broker_plugin.version import plugin_version
+from model.bundle_store import resolve_bundle, shipped_bundles
+from model.runtime import load_scorer
+from model.scores import CLASSES, Eligibility
+from schemas.archive.packet import Damage
+from schemas.archive.reader import ArchiveReader
+from schemas.classification import Classification, Status
+from schemas.errors import PacketError
+from train.label_table import read_mapping
+
+SURVEYS: Final = ("ztf", "lsst")  # whose cutouts are grown to sequences
+TRUST: Final = {
+    "Fink tns": "spectroscopic class of the Transient Name Server",
+    "SIMBAD via Fink": "catalogue cross-match by position, not looked at by eye",
+    "GCVS": "variable-star catalogue cross-match within 2 arcsec",
+    "ALeRCE labels csv": "a broker's training labels, from catalogues",
+    "repo note": "spectroscopic (SN 2021rhu)",
+    "fink tde": "a list of tidal disruption events, cross-match by position",
+}
+
+
+@dataclass(slots=True)
+class LabelledObject:
+    """files: of the samples' table, with the records in them; meaning: class, ``unknown`` or ``ignore``."""
+
+    survey: str
+    object_id: str
+    label: str
+    source: str
+    meaning: str
+    files: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+
+
+def labelled_objects(samples: Path) -> list[LabelledObject]:
+    """Of the surveys whose sequences are grown, in the table's order."""
+    mapping = read_mapping()
+    found: dict[tuple[str, str], LabelledObject] = {}
+    with (samples / "MANIFEST.csv").open(encoding="utf-8", newline="") as table:
+        for row in csv.DictReader(table):
+            if not row["label"] or row["survey"] not in SURVEYS or not row["objectId"]:
+                continue
+            name = row["label"].removeprefix("GCVS ").partition(" (")[0]
+            own = row["label4"] if row["label4"] in CLASSES else mapping.get(name, "unknown")
+            item = found.setdefault(
+                (row["survey"], row["objectId"]),
+                LabelledObject(row["survey"], row["objectId"], row["label"], row["label_source"], own),
+            )
+            item.files[row["file"]].add(int(row["index"]))
+    return list(found.values())
+
+
+def packets_of(samples: Path, item: LabelledObject) -> list[bytes]:
+    """Its packets as they lie in the archives; those that cannot be read are left out."""
+    damage: list[Damage] = []
+    packets = []
+    for file, wanted in item.files.items():
+        for number, packet in enumerate(ArchiveReader([samples / file], damage.append)):
+            if number in wanted:
+                packets.append(packet.payload)
+    return packets
+
+
+class Scoring:
+    """Bundles by the grid of their stamps, each asked whatever the length of a sequence is."""
+
+    def __init__(self, bundles: Sequence[str]) -> None:
+        paths = [resolve_bundle(name) for name in bundles] or shipped_bundles()
+        scorers = [load_scorer(path) for path in paths]
+        self.by_grid = {s.view_rule.grid_id: LoadedBundle(s, s.view_rule, Eligibility()) for s in reversed(scorers)}
+        self.least = {scorer.view_rule.grid_id: scorer.eligibility for scorer in reversed(scorers)}
+
+    def score(self, samples: Path, item: LabelledObject) -> Row:
+        """One object; an answer that a worker would give is ``enough``."""
+        packets = packets_of(samples, item)
+        try:
+            sequences = sequences_of(packets)
+        except PacketError as error:
+            return Row(item, why=str(error))
+        wanted = [sequence for sequence in sequences if sequence.object_id == item.object_id]
+        if not wanted:
+            return Row(item, why="no usable stamp")
+        grid = wanted[0].grid_id
+        found = classify_sequences(wanted, [self.by_grid[grid]], plugin_version=plugin_version())[0]
+        return Row(item, found, enough=self.least[grid].shortfall(wanted[0]) is None)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """found: what the bundle says; enough: whether a worker would publish it; why: nothing is said."""
+
+    item: LabelledObject
+    found: Classification | None = None
+    enough: bool = False
+    why: str = ""
+
+
+def page(rows: Sequence[Row]) -> str:
+    """Markdown: what was scored, then objects that a worker would publish, those that are too short for it, and those
+    that have no stamp."""
+    rows = sorted(rows, key=lambda row: (-frames(row), row.item.survey, row.item.object_id))
+    said = [row for row in rows if row.found is not None]
+    bundles = sorted({row.found.bundle_id for row in said if row.found is not None})
+    enough = [row for row in said if row.enough]
+    lines = [
+        "# Real objects with labels",
+        "",
+        "Every labelled object of the sample packets, scored once by bundles that were trained on simulation alone;",
+        "nothing was chosen by what this page shows. Made by",
+        "`python -m benchmarks.real_objects --output docs/real_objects.md`.",
+        "",
+        f"Bundles: {', '.join(f'`{name}`' for name in bundles)}.",
+        f"{len(rows)} objects: {len(enough)} long enough for a worker,",
+        f"{len(said) - len(enough)} shorter, {len(rows) - len(said)} without a usable stamp.",
+        "",
+        "| label from | what that is worth |",
+        "|---|---|",
+        *(f"| {source} | {worth} |" for source, worth in TRUST.items()),
+        "",
+        "Class `unknown` is a type of none of the four: right is a high novelty or an abstention.",
+        "",
+        "## Long enough for a worker",
+        "",
+        *table(enough),
+        "",
+        "## Shorter than a worker waits for",
+        "",
+        "A worker says `too_short` and gives no probabilities; this is what the networks say when asked nevertheless.",
+        summary([row for row in said if not row.enough]),
+        "",
+        *table([row for row in said if not row.enough]),
+        "",
+        "## No usable stamp",
+        "",
+        *(
+            f"* {row.item.object_id} ({row.item.label}, {row.item.source}): {row.why}"
+            for row in rows
+            if row.found is None
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def frames(row: Row) -> int:
+    """Of its sequence."""
+    return 0 if row.found is None else row.found.num_frames
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """How often the answer is the label's class, for objects of the four classes that are not abstained on."""
+    known = [row for row in rows if row.item.meaning in CLASSES]
+    answered = [row for row in known if row.found is not None and row.found.status is Status.CLASSIFIED]
+    right = sum(row.found is not None and row.found.predicted_class == row.item.meaning for row in answered)
+    return f"Of {len(known)} objects of the four classes {len(answered)} are answered, {right} of them as labelled."
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    """Probabilities and novelty of each."""
+    lines = [
+        "| object | label | source | class | frames | status | " + " | ".join(CLASSES) + " | novelty |",
+        "|---|---|---|---|---|---|" + "---|" * (len(CLASSES) + 1),
+    ]
+    for row in rows:
+        item, found = row.item, row.found
+        if found is None or found.probabilities is None or found.novelty is None:
+            raise ValueError(f"{item.object_id} has no probabilities")
+        values = " | ".join(f"{value:.3f}" for value in found.probabilities)
+        status = found.status.value if found.reason is None else f"{found.status.value}: {found.reason}"
+        lines.append(
+            f"| {item.object_id} | {item.label} | {item.source} | {item.meaning} | {found.num_frames} | {status} "
+            f"| {values} | {found.novelty:.2f} |"
+        )
+    return lines
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--bundle", action="append", default=[], help="instead of the shipped ones")
+    args = parser.parse_args()
+    samples = Path(os.environ.get("CONVENTION_SAMPLE_DATA", "../shared/data"))
+    scoring = Scoring(args.bundle)
+    args.output.write_text(
+        page([scoring.score(samples, item) for item in labelled_objects(samples)]), encoding="utf-8"
+    )
+
+
+if __name__ == "__main__":
+    main()
