@@ -147,7 +147,7 @@ def page(rows: Sequence[Row]) -> str:
         "",
         "## Shorter than a worker waits for",
         "",
-        "A worker says `too_short` and gives no probabilities; this is what the networks say when asked nevertheless.",
+        "A worker says `too_short` and gives no probabilities; this is what the networks say when asked anyway.",
         summary([row for row in said if not row.enough]),
         "",
         *table([row for row in said if not row.enough]),
