@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# tests wait more than they compute: two processes, each with brokers of its own; a file's tests stay together
+PYTEST := $(BIN)/python -m pytest --durations=10 -n 2 --dist loadfile
 
 .PHONY: help install demo test test-slow test-spark lint format docs check bench bench-model bench-scale soak clean
 
@@ -20,14 +22,14 @@ demo: install
 	$(BIN)/convention-broker demo
 
 test: install
-	$(BIN)/python -m pytest --durations=10
+	$(PYTEST)
 
 test-spark: install
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fink]'
 	CONVENTION_REQUIRE=spark $(BIN)/python -m pytest tests/broker_plugin/test_fink.py
 
 test-slow: install
-	$(BIN)/python -m pytest --durations=10 -m slow
+	$(PYTEST) -m slow
 
 lint: install
 	$(BIN)/ruff check .

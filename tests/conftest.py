@@ -17,6 +17,7 @@ from hypothesis import settings
 ROOT: Final = Path(__file__).parents[1]
 RESOURCE_MARKS: Final = ("data", "tansu", "kafka", "prometheus", "chromium", "spark", "gpu")
 NO_MARK: Final = "(no mark)"
+MARK_PROPERTY: Final = "resource_mark"
 
 # Each test has a timeout already; a deadline an example fails on busy machines only.
 settings.register_profile("convention", deadline=None)
@@ -43,17 +44,22 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Turn the skip of a required test into a failure, and count tests by mark."""
+    """Turn the skip of a required test into a failure, and note its marks for the summary."""
     report = yield
     marks = {mark.name for mark in item.iter_markers()} & set(RESOURCE_MARKS)
     missing = marks & required_marks()
     if report.skipped and missing and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"skipped although CONVENTION_REQUIRE has {', '.join(sorted(missing))}: {report.longrepr}"
-    if report.when == "call" or report.outcome != "passed":
-        for mark in marks or {NO_MARK}:
-            _counts.setdefault(mark, Counter())[report.outcome] += 1
+    report.user_properties += [(MARK_PROPERTY, mark) for mark in sorted(marks or {NO_MARK})]
     return report
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Count tests by mark, in the process that all reports reach."""
+    if report.when == "call" or report.outcome != "passed":
+        for mark in {str(value) for name, value in report.user_properties if name == MARK_PROPERTY}:
+            _counts.setdefault(mark, Counter())[report.outcome] += 1
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
