@@ -34,7 +34,10 @@ SCORE_CHUNK: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class StreamPlan:
-    """What is drawn. num_objects: by survey; frames: an object's fewest and most; shares are of all frames."""
+    """What is drawn. num_objects: by survey; frames: an object's fewest and most; shares are of all frames.
+
+    poison: so many copies of packets come damaged, besides the sound ones.
+    """
 
     num_objects: Mapping[str, int]
     seed: int = 20230401
@@ -42,6 +45,7 @@ class StreamPlan:
     duplicated: float = 0.05
     late: float = 0.05
     withdrawn: float = 0.01
+    poison: float = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +56,15 @@ class StreamPacket:
     payload: bytes
     key: bytes
     is_duplicate: bool
+    is_poison: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """The messages in the order they are sent; frames and withdrawn source ids by object key."""
+    """The messages in the order they are sent; frames and withdrawn source ids by object key.
+
+    payloads: the bytes of those that can be read; poison: of the others.
+    """
 
     packets: tuple[StreamPacket, ...]
     num_frames: dict[bytes, int]
@@ -64,8 +72,11 @@ class Stream:
 
     @property
     def payloads(self) -> Iterator[bytes]:
-        """The bytes alone."""
-        return (packet.payload for packet in self.packets)
+        return (packet.payload for packet in self.packets if not packet.is_poison)
+
+    @property
+    def poison(self) -> Iterator[bytes]:
+        return (packet.payload for packet in self.packets if packet.is_poison)
 
 
 def build_stream(plan: StreamPlan) -> Stream:
@@ -84,18 +95,30 @@ def build_stream(plan: StreamPlan) -> Stream:
     first += [(*pair, True, False) for pair in twice] + [(*pair, False, True) for pair in taken_back]
     order.shuffle(first)
     messages = first + [(*pair, False, False) for pair in late]
-    packets = tuple(
+    sound = [
         StreamPacket(order.randrange(NUM_PARTITIONS), _payload(target, frame, withdrawn), key_of(target), again)
         for target, frame, again, withdrawn in messages
-    )
+    ]
+    packets = _with_poison(sound, round(plan.poison * len(frames)), order)
     withdrawn_of: dict[bytes, set[str]] = {}
     for target, frame in taken_back:
         withdrawn_of.setdefault(key_of(target), set()).add(target.fields(frame).source_id)
     return Stream(
-        packets,
+        tuple(packets),
         {key_of(target): len(target.exposures) for target in objects},
         {key: frozenset(sources) for key, sources in withdrawn_of.items()},
     )
+
+
+def _with_poison(sound: Sequence[StreamPacket], count: int, order: random.Random) -> list[StreamPacket]:
+    """Damaged copies of some packets anywhere between them: cut short, of a foreign start, or empty."""
+    packets = list(sound)
+    for packet in order.sample(sound, count):
+        whole = packet.payload
+        damaged = order.choice((whole[: order.randrange(1, len(whole))], bytes([whole[0] ^ 0xFF]) + whole[1:], b""))
+        poison = StreamPacket(order.randrange(NUM_PARTITIONS), damaged, packet.key, False, is_poison=True)
+        packets.insert(order.randrange(len(packets) + 1), poison)
+    return packets
 
 
 def key_of(target: SimulatedObject) -> bytes:

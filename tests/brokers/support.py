@@ -92,10 +92,10 @@ class Run:
             time.sleep(0.2)
         raise AssertionError(f"not done in {timeout_s} s: {self.log.read_text()[-4000:]}")
 
-    def last_values(self) -> dict[bytes, bytes]:
+    def last_values(self, topic: str | None = None) -> dict[bytes, bytes]:
         """Key -> value of the last record of each object."""
         output = self.settings.output
-        return {m.key() or b"": m.value() or b"" for m in read_topic(output, output.topic)}
+        return {m.key() or b"": m.value() or b"" for m in read_topic(output, topic or output.topic)}
 
     def values_by_trigger(self, topic: str | None = None) -> dict[tuple[int, int], list[bytes]]:
         """(log partition, log offset) -> the values published for it."""

@@ -1,7 +1,8 @@
 """The acceptance stream through ingest and classify on a real broker: every guarantee, on 500 objects.
 
 20 to 120 frames each (so that the bound N is exceeded), ugriz, LSST and ZTF packets over 8 input partitions without a
-key, shuffled, 5% of the frames duplicated, 5% late, 1% withdrawn. What must come of it is computed in memory first.
+key, shuffled, 5% of the frames duplicated, 5% late, 1% withdrawn, 1% more that cannot be read. What must come of it
+is computed in memory first.
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ from broker_plugin.version import plugin_version
 from model.bundle_store import shipped_bundles
 from model.runtime import load_scorer
 from schemas.classification import Classification, Status
+from schemas.dead_letter import DeadLetter
+from schemas.decode import PacketDecoder
+from schemas.errors import PacketError
 from schemas.observation import content_digest
 from schemas.view import SPARE_FRAMES
 from tests.brokers.support import Accounts, Run
@@ -60,12 +64,14 @@ pytestmark = pytest.mark.timeout(400)
 
 @dataclass(frozen=True)
 class Truth:
-    """The stream and what it must lead to: digests of all facts, the view's frames and last value of each object."""
+    """The stream and what it must lead to: digests of all facts, the view's frames and last value of each object; why
+    each poison packet cannot be read."""
 
     stream: Stream
     digests: frozenset[bytes]
     frames: dict[bytes, tuple[str, ...]]
     values: dict[bytes, bytes]
+    faults: Counter[tuple[bytes, str]]
 
 
 def load_bundles() -> list[LoadedBundle]:
@@ -85,7 +91,14 @@ def truth() -> Truth:
         frozenset(fact.key.digest for stored in facts.values() for fact in stored),
         {key: tuple(fact.source_id for fact, _ in view) for key, view in views.items()},
         expected_values(facts, bundles, plugin_version=plugin_version()),
+        Counter((payload, fault_of(payload)) for payload in stream.poison),
     )
+
+
+def fault_of(payload: bytes) -> str:
+    with pytest.raises(PacketError) as error:
+        PacketDecoder().decode(payload)
+    return error.value.reason.value
 
 
 def send_stream(settings: Settings, stream: Stream) -> None:
@@ -116,6 +129,8 @@ def test_the_stream_is_what_it_says(truth: Truth) -> None:
     assert sum(frames > MAX_FRAMES + SPARE_FRAMES for frames in stream.num_frames.values()) >= 10
     assert sum(packet.is_duplicate for packet in stream.packets) == round(0.05 * num_frames)
     assert sum(map(len, stream.withdrawn.values())) == round(0.01 * num_frames)
+    assert truth.faults.total() == round(0.01 * num_frames)
+    assert len({reason for _, reason in truth.faults}) >= 4
     partitions: dict[bytes, set[int]] = {}
     for packet in stream.packets:
         partitions.setdefault(packet.key, set()).add(packet.partition)
@@ -124,7 +139,7 @@ def test_the_stream_is_what_it_says(truth: Truth) -> None:
 
 def test_truth_does_not_depend_on_the_order(truth: Truth) -> None:
     """The views of another order of the same packets, duplicates left out, are the same."""
-    packets = [packet for packet in truth.stream.packets if not packet.is_duplicate and packet.key < b"m"]
+    packets = [p for p in truth.stream.packets if not (p.is_duplicate or p.is_poison) and p.key < b"m"]
     random.Random(1).shuffle(packets)
     facts = expected_facts(packet.payload for packet in packets)
     frames = {
@@ -136,30 +151,33 @@ def test_truth_does_not_depend_on_the_order(truth: Truth) -> None:
     assert frames == {key: truth.frames[key] for key in frames}
 
 
-def done(accounts: Accounts, num_packets: int) -> bool:
-    """Every packet has its outcome in both roles (none of the stream is filtered)."""
-    return min(total(accounts, role) for role in ("ingest", "classify")) >= num_packets
+def done(accounts: Accounts, truth: Truth) -> bool:
+    """Every packet has its outcome, and every stamp made of one (none of the stream is filtered)."""
+    num_packets = len(truth.stream.packets)
+    stamps = num_packets - truth.faults.total()
+    return total(accounts, "ingest") >= num_packets and total(accounts, "classify") >= stamps
 
 
 def test_every_guarantee_on_the_stream(broker: str, truth: Truth, tmp_path: Path) -> None:
-    """No stamp lost, last records as computed, withdrawn frames absent, views and store bounded, ledger balanced."""
+    """No stamp lost, poison dead-lettered, last records as computed, withdrawn frames absent, views and store
+    bounded, ledger balanced."""
     run = Run(broker, tmp_path, *SETTINGS)
     started, num_packets = time.monotonic(), len(truth.stream.packets)
     with run.worker() as worker:
         send_stream(run.settings, truth.stream)
-        accounts = run.await_accounts(worker, lambda found: done(found, num_packets), timeout_s=300)
+        accounts = run.await_accounts(worker, lambda found: done(found, truth), timeout_s=300)
     seconds = time.monotonic() - started
     assert worker.returncode == 0, run.log.read_text()[-4000:]
     print(f"{num_packets} packets in {seconds:.0f} s: {num_packets / seconds:.0f} a second")
-    check_no_stamp_lost(run, truth)
+    check_nothing_lost(run, truth)
     check_ledger(run, truth, accounts)
     check_last_records(run, truth)
     check_store_is_bounded(run, truth)
 
 
-def check_no_stamp_lost(run: Run, truth: Truth) -> None:
+def check_nothing_lost(run: Run, truth: Truth) -> None:
     """Every fact of every packet is on the stamp log, once for each time its packet was sent, all of one object in
-    one partition although they came from several."""
+    one partition although they came from several; every poison packet is a dead letter with its reason."""
     internal = run.settings.internal
     digests: Counter[bytes] = Counter()
     inputs: set[tuple[int, int]] = set()
@@ -170,23 +188,30 @@ def check_no_stamp_lost(run: Run, truth: Truth) -> None:
         digests[content_digest(message.value() or b"")] += 1
         places.setdefault(message.key() or b"", set()).add(int(message.partition() or 0))  # type: ignore[arg-type]
     assert set(digests) == truth.digests
-    assert len(inputs) == digests.total() == len(truth.stream.packets)
     assert all(len(of_object) == 1 for of_object in places.values())
+    letters = [DeadLetter.from_bytes(m.value() or b"") for m in read_topic(internal, internal.dead_letter_topic)]
+    assert Counter((letter.payload or b"", letter.reason) for letter in letters) == truth.faults
+    lost = {(letter.partition, letter.offset) for letter in letters}
+    assert len(inputs | lost) == digests.total() + len(letters) == len(truth.stream.packets)
 
 
 def check_ledger(run: Run, truth: Truth, accounts: Accounts) -> None:
-    """consumed = stamped; read = duplicate + stored-only + triggered; a record for each trigger not superseded."""
-    num_packets = len(truth.stream.packets)
+    """consumed = stamped + dead-lettered; read = duplicate + stored-only + triggered; a record for each trigger not
+    superseded."""
+    num_poison = truth.faults.total()
+    stamps = len(truth.stream.packets) - num_poison
     assert all(account.balanced for account in accounts.values())
     ingest = {partition: account for (role, _, partition), account in accounts.items() if role == "ingest"}
     sent = Counter(packet.partition for packet in truth.stream.packets)
     assert {p: (a.first_offset, a.last_offset + 1) for p, a in ingest.items()} == {p: (0, n) for p, n in sent.items()}
-    assert total(accounts, "ingest", "stamped") == total(accounts, "ingest") == num_packets
+    assert total(accounts, "ingest", "stamped") == stamps
+    assert total(accounts, "ingest", "dead_letter") == num_poison
+    assert total(accounts, "ingest") == stamps + num_poison
     counts = {
         outcome: total(accounts, "classify", outcome)
         for outcome in ("duplicate", "stored_only", "classified", "abstained", "too_short", "superseded")
     }
-    assert sum(counts.values()) == total(accounts, "classify") == num_packets
+    assert sum(counts.values()) == total(accounts, "classify") == stamps
     assert counts["superseded"] > 0
     # a copy of a frame that the store has dropped since is new to it, and triggers
     copies = [packet.key for packet in truth.stream.packets if packet.is_duplicate]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -14,11 +13,11 @@ import pytest
 
 from broker_plugin.demo import read_accounts, send, total
 from broker_plugin.topic_reader import read_topic
-from model.bundle_files import read_bundle_files, write_bundle_files
 from model.bundle_store import SHIPPED, promote
 from schemas.classification import Classification
 from schemas.dead_letter import DeadLetter
 from schemas.synthetic import generate_packets
+from tests.brokers.rivals import last_values, write_rival
 from tests.brokers.support import Run, run_all
 
 SN_2021RHU = "ztf/mwvgroup+Pitt-Google-Broker/SuperNNova/ZTF21abiuvdk"
@@ -92,33 +91,35 @@ def test_a_killed_worker_loses_nothing(broker: str, tmp_path: Path) -> None:
     assert frames == {10: 30}
 
 
-@pytest.mark.tansu
-def test_a_promoted_bundle_is_taken_up_without_a_restart(tansu: str, tmp_path: Path) -> None:
-    """After a promotion the same worker's records carry the new bundle's id; a broken promotion changes nothing."""
+def test_a_promoted_bundle_is_taken_up_without_a_restart(broker: str, tmp_path: Path) -> None:
+    """After a promotion the same worker's records are the new bundle's, of other weights, with nothing of the old
+    one's answers in them; a broken promotion changes nothing."""
     store = tmp_path / "bundles"
     shipped = SHIPPED / "reference-ztf-1.0"
     promote(shipped, store)
-    run = Run(tansu, tmp_path, f'classify.bundles=["{store}"]', "classify.reload_interval_s=0.2")
+    newer = write_rival(shipped, tmp_path / "reference-ztf-1.1", version="1.1")
+    run = Run(broker, tmp_path, f'classify.bundles=["{store}"]', "classify.reload_interval_s=0.2")
     packets = [packet.payload for packet in generate_packets(seed=8, num_objects=4, num_frames=8)]
     half = len(packets) // 2
     with run.worker() as worker:
         send(run.settings, packets[:half])
         run.follow(worker, half)
-        before = {Classification.from_bytes(value).bundle_id for value in run.last_values().values()}
-        files, _ = read_bundle_files(shipped)
-        spec = json.loads(files["bundle.json"]) | {"version": "1.1"}
-        newer = tmp_path / "reference-ztf-1.1"
-        write_bundle_files(newer, files | {"bundle.json": json.dumps(spec).encode()})
+        before = run.last_values()
         promote(newer, store)
-        deadline = time.monotonic() + 30
-        while b"bundle switched" not in run.log.read_bytes() and time.monotonic() < deadline:
-            time.sleep(0.1)
+        run.await_log("bundle switched", timeout_s=30)
         (store / "promoted.json").write_text("{}")
-        while b"promoted bundle refused" not in run.log.read_bytes() and time.monotonic() < deadline:
-            time.sleep(0.1)
+        run.await_log("promoted bundle refused", timeout_s=30)
         send(run.settings, packets[half:])
         run.follow(worker, len(packets))
-        after = {Classification.from_bytes(value).bundle_id for value in run.last_values().values()}
     assert worker.returncode == 0
-    assert all(name.startswith("reference-ztf-1.0-") for name in before)
-    assert all(name.startswith("reference-ztf-1.1-") for name in after)
+    old, new = (last_values(packets, path, run.settings.classify) for path in (shipped, newer))
+    assert before == last_values(packets[:half], shipped, run.settings.classify)
+    assert run.last_values() == new
+    assert probabilities(old).keys() == probabilities(new).keys()
+    assert all(probabilities(old)[key] != answer for key, answer in probabilities(new).items())
+
+
+def probabilities(values: dict[bytes, bytes]) -> dict[bytes, object]:
+    """Of the records that have them, by key."""
+    records = {key: Classification.from_bytes(value) for key, value in values.items()}
+    return {key: record.probabilities for key, record in records.items() if record.probabilities is not None}
