@@ -36,7 +36,7 @@ def markdown(table: dict[str, Any]) -> str:
     )
     columns = (
         "row", "macro F1, all frames", "against", "macro F1, random trigger", "against", "accuracy", "log loss",
-        "ECE", "F1 of the cells' mean", "cells", "parameters", "GMAC", "hours a cell", "published acc / F1",
+        "ECE", "F1 of the cells' mean", "cells", "parameters", "GMAC", "processor hours a cell", "published acc / F1",
     )  # fmt: skip
     parts = ["# Comparison\n", about, "| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     parts += [_line(table, name) for name in table["rows"]]
