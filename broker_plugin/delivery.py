@@ -126,7 +126,7 @@ class TransactionalProducer(AckedProducer):
     def _failed(self, what: str, error: KafkaException) -> BrokerError:
         code = error.args[0].code()
         if code not in FENCED:
-            return BrokerError(f"{what}: {error}")
+            return BrokerError(f"{self._address}: {what}: {error}")
         return BrokerError(
             f"{what}: fenced: a newer process has this transactional id, or the transaction was open for longer than "
             f"worker.delivery_timeout_s ({self._timeout_s:g} s)"

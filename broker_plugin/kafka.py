@@ -112,6 +112,7 @@ class AckedProducer:
         max_message_bytes: int,
         transactional_id: str | None = None,
     ) -> None:
+        self._address = connection.bootstrap_servers
         self._timeout_s = worker.delivery_timeout_s
         self._failures: list[str] = []
         config = client_config(connection) | {
@@ -152,7 +153,9 @@ class AckedProducer:
         left = self._producer.flush(self._timeout_s + 5)
         if left or self._failures:
             failures, self._failures = self._failures, []
-            raise BrokerError(f"{left} messages unacknowledged, {len(failures)} failed: {'; '.join(failures[:3])}")
+            raise BrokerError(
+                f"{self._address}: {left} messages unacknowledged, {len(failures)} failed: {'; '.join(failures[:3])}"
+            )
 
     def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
         if error is not None:

@@ -48,9 +48,9 @@ class LibrdkafkaLog:
 def logged(connection: Connection, kind: str) -> dict[str, Any]:
     """The setting of a client of this connection that lets it speak through structlog, where that is set up.
 
-    kind: consumer or producer. Without a set-up (a verb whose output is its own) librdkafka writes to standard error.
+    kind: consumer or producer. Without a set-up it is silent: a verb says itself in the end what failed, in one line.
     """
     if not structlog.is_configured():
-        return {}
+        return {"log_level": 0}
     section = type(connection).__name__.removesuffix("Settings").lower()
     return {"logger": LibrdkafkaLog(f"{section} {kind}")}

@@ -22,6 +22,7 @@ from broker_plugin.dead_letters import (
     redrive_headers,
 )
 from broker_plugin.kafka import AckedProducer, client_config
+from broker_plugin.kafka_logs import logged
 from broker_plugin.ledger import REDRIVE, LedgerWriter
 from broker_plugin.settings import Connection, Settings
 from broker_plugin.topic_reader import read_topic
@@ -151,9 +152,8 @@ class Redriver:
         return self._settings.internal if internal else self._settings.input
 
     def _producer(self, *, internal: bool) -> AckedProducer:
-        return AckedProducer(
-            self._connection(internal=internal), self._settings.worker, max_message_bytes=LARGEST_BYTES
-        )
+        connection = self._connection(internal=internal)
+        return AckedProducer(connection, self._settings.worker, max_message_bytes=LARGEST_BYTES)
 
     def _fetch(self, letter: DeadLetter) -> bytes | None:
         """The packet from where it came from; None when it is gone or is another one by now."""
@@ -165,7 +165,8 @@ class Redriver:
             "enable.partition.eof": True,
             "fetch.message.max.bytes": LARGEST_BYTES,
         }
-        consumer = Consumer(client_config(self._connection(internal=internal)) | config)
+        connection = self._connection(internal=internal)
+        consumer = Consumer(client_config(connection) | config | logged(connection, "consumer"))
         try:
             consumer.assign([TopicPartition(letter.topic, letter.partition, letter.offset)])
             message = _first(consumer)

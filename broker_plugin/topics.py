@@ -1,4 +1,5 @@
-"""Topics as the worker wants them: made with their retention, counted, identified. A refusal says which and why."""
+"""Clusters and topics as the worker wants them: there, made with their retention, counted, identified. A refusal says
+which and why."""
 
 from __future__ import annotations
 
@@ -12,12 +13,15 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from broker_plugin.kafka import ADMIN_TIMEOUT_S, ENVELOPE_BYTES, client_config
-from broker_plugin.settings import Connection, InternalSettings, OutputSettings
+from broker_plugin.settings import Connection, InternalSettings, OutputSettings, Settings
 from schemas.errors import BrokerError
 
 DAY_MS: Final = 86_400_000
 
 TOPIC_WAIT_S: Final = 10.0
+# how long a first answer is waited for: where connections are refused, and where nothing is heard
+REFUSED_S: Final = 3.0
+SILENT_S: Final = 10.0
 # no patience mends these
 _HOPELESS: Final = frozenset({KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError._RESOLVE})
 T = TypeVar("T")
@@ -26,8 +30,8 @@ T = TypeVar("T")
 class _Administrator:
     """An AdminClient whose failures are BrokerErrors that name the cluster, the question and librdkafka's reason."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._address = connection.bootstrap_servers
+    def __init__(self, connection: Connection, *, name: str | None = None) -> None:
+        self._address = connection.bootstrap_servers + (f" ({name})" if name else "")
         self._faults: list[KafkaError] = []
         # its own log lines would say again what the error says
         self._client = AdminClient(client_config(connection) | {"error_cb": self._faults.append, "log_level": 0})
@@ -50,11 +54,36 @@ class _Administrator:
                 raise self._failed(what, "no answer")
         return self.ask(what, lambda _: future.result())
 
+    def await_answer(self) -> None:
+        """Return at the first answer; give up when it cannot come, or after REFUSED_S or SILENT_S."""
+        started = time.monotonic()
+        while True:
+            try:
+                self._client.list_topics(timeout=1.0)
+            except KafkaException as error:
+                self._client.poll(0)
+                codes = {fault.code() for fault in self._faults}
+                patience_s = REFUSED_S if KafkaError._ALL_BROKERS_DOWN in codes else SILENT_S
+                if codes & _HOPELESS or time.monotonic() - started > patience_s:
+                    raise self._failed("no connection to Kafka", error) from error
+            else:
+                return
+
     def _failed(self, what: str, error: object) -> BrokerError:
         # "all brokers are down" follows the reason and says less
         faults = [f for f in self._faults if f.code() != KafkaError._ALL_BROKERS_DOWN] or self._faults
         why = faults[-1].str() if faults else error
         return BrokerError(f"{self._address}: {what}: {why}")
+
+
+def require_brokers(settings: Settings, *sections: str) -> None:
+    """Ask the cluster of each section (input, internal, output) for a sign of life, before what would retry for long.
+
+    BrokerError within seconds when one gives none, with its address, its setting and the reason.
+    """
+    for section in sections:
+        connection: Connection = getattr(settings, section)
+        _Administrator(connection, name=f"{section}.bootstrap_servers").await_answer()
 
 
 def create_topics(internal: InternalSettings, output: OutputSettings, *, shadow: bool = False) -> None:

@@ -23,12 +23,13 @@ from broker_plugin.partitions import closing
 from broker_plugin.points import Passed, unwatched
 from broker_plugin.settings import Connection, Settings
 from broker_plugin.stopping import Stop
-from broker_plugin.topics import create_topics
+from broker_plugin.topics import create_topics, require_brokers
 from broker_plugin.version import plugin_version
 from schemas.errors import SettingsError
 from schemas.surveys import SURVEYS
 
 ROLES: Final = ("ingest", "classify")
+BROKERS: Final = {"ingest": ("internal", "output", "input"), "classify": ("internal", "output")}
 EXIT_S: Final = 2.0
 WAITS_FOR: Final = {"ingest": (ASSIGNED,), "classify": (ASSIGNED, RESTORED)}
 
@@ -41,6 +42,7 @@ def run_role(settings: Settings, role: str, *, passed: Passed = unwatched) -> in
     configure_logs(level=settings.log.level, format=settings.log.format, role=role, instance=instance)
     health = Health(max_silence_s=settings.worker.max_poll_interval_ms / 1000, waits_for=WAITS_FOR[role])
     stop = Stop(deadline_s=settings.worker.drain_deadline_s, on_ask=health.drain)
+    require_brokers(settings, *BROKERS[role])
     create_topics(settings.internal, settings.output, shadow=bool(settings.classify.challengers))
     registry = worker_registry()
     port = settings.worker.metrics_port and settings.worker.metrics_port + ROLES.index(role)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from schemas.errors import SettingsError
+from schemas.errors import ArchiveError, SettingsError
 
 if TYPE_CHECKING:
     from broker_plugin.replay.stream import StreamOptions
@@ -97,6 +98,15 @@ def _cone(text: str) -> Cone:
     if not (0 <= ra <= 360 and -90 <= dec <= 90 and 0 < radius <= 180):
         raise SettingsError(f"--cone {text!r}: RA 0 to 360, DEC -90 to 90, RADIUS 0 to 180 degrees")
     return Cone(ra, dec, radius)
+
+
+def require_replayed(summary: dict[str, Any], paths: Sequence[Path]) -> None:
+    """ArchiveError when nothing of the archive was replayed: none of it selected, or none of it readable."""
+    where, num_left_out = ", ".join(map(str, paths)), summary["num_left_out"]
+    if not summary["num_packets"] and num_left_out:
+        raise ArchiveError(f"the selection took none of the {num_left_out} packets of {where}")
+    if not summary["readable"]:
+        raise ArchiveError(f"no packet of {where} can be read: decode says why")
 
 
 def print_summary(summary: dict[str, Any], *, as_json: bool) -> None:

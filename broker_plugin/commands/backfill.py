@@ -6,7 +6,12 @@ import argparse
 from pathlib import Path
 from typing import Final
 
-from broker_plugin.commands.archive_arguments import add_archive_arguments, print_summary, stream_options
+from broker_plugin.commands.archive_arguments import (
+    add_archive_arguments,
+    print_summary,
+    require_replayed,
+    stream_options,
+)
 from broker_plugin.commands.common import add_settings_arguments, settings_from
 from schemas.errors import SettingsError
 
@@ -30,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Fill or rescore to the end, and print what was done."""
+    """Fill or rescore to the end, and print what was done. ArchiveError when nothing of the archive was sent."""
     if args.rescore == bool(args.paths):
         raise SettingsError("backfill takes either an archive or --rescore")
     asked, settings = stream_options(args), settings_from(args)
@@ -43,4 +48,6 @@ def run(args: argparse.Namespace) -> int:
         else:
             summary = fill_stamp_log(args.paths, args.output, settings, stream_options=asked, progress=progress)
     print_summary(summary, as_json=args.json)
+    if not args.rescore:
+        require_replayed(summary, args.paths)
     return 0

@@ -5,19 +5,22 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from schemas.errors import PacketError, SchemaUnavailable, SettingsError
+from schemas.errors import ArchiveError, PacketError, SchemaUnavailable, SettingsError
 
 if TYPE_CHECKING:
     from schemas.archive.packet import Damage
     from schemas.wire import PacketReader
 
 HELP: Final = (
-    "Decode the alert packets of an archive (files, folders, tars, containers, Kafka dumps), one line a packet."
+    "Decode the alert packets of an archive (files, folders, tars, containers, Kafka dumps), one line a packet. "
+    "Status 1 when no packet can be read."
 )
 EXAMPLE: Final = "convention-broker decode alerts/ --json"
+DEAD_LETTER: Final = "dead_letter"
 SCHEMA_UNAVAILABLE: Final = "schema_unavailable"
 # part of an archive that no packet could be read from: its line has no index
 DAMAGED: Final = "damaged_archive"
@@ -40,23 +43,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the lines; 1 when files are damaged and nothing could be read of them, 2 when a path does not exist or
-    ``--schema`` is no schema."""
+    """Print the lines. ArchiveError when no packet could be decoded or there was none, SettingsError when a path does
+    not exist or ``--schema`` is no schema."""
     from schemas.archive.reader import ArchiveReader
 
-    num_packets = num_damaged = 0
-
     def damage(found: Damage) -> None:
-        nonlocal num_damaged
-        num_damaged += 1
-        lost = {"path": found.path, "outcome": "dead_letter", "reason": DAMAGED, "detail": found.detail}
+        lost = {"path": found.path, "outcome": DEAD_LETTER, "reason": DAMAGED, "detail": found.detail}
         _print(lost, as_json=args.json)
 
-    reader = _packet_reader(args.schema)
+    reader, outcomes = _packet_reader(args.schema), Counter[str]()
     for packet in ArchiveReader(args.paths, damage):
-        num_packets += 1
-        _print({"path": packet.path, "index": packet.index} | _line(packet.payload, reader), as_json=args.json)
-    return 1 if num_damaged and not num_packets else 0
+        line = _line(packet.payload, reader)
+        outcomes[line["outcome"]] += 1
+        _print({"path": packet.path, "index": packet.index} | line, as_json=args.json)
+    if outcomes.total() == outcomes[DEAD_LETTER]:
+        raise ArchiveError(f"no packet of {', '.join(map(str, args.paths))} can be read")
+    return 0
 
 
 def _packet_reader(schema: str | None) -> PacketReader:
@@ -100,9 +102,9 @@ def _line(payload: bytes, reader: PacketReader) -> dict[str, Any]:
         line |= {"mjd": identity.mjd, "band": identity.band}
         outcome = PacketDecoder().decode_record(packet)
     except PacketError as error:
-        return line | {"outcome": "dead_letter", "reason": error.reason.value, "detail": error.detail}
+        return line | {"outcome": DEAD_LETTER, "reason": error.reason.value, "detail": error.detail}
     except SchemaUnavailable as error:
-        return line | {"outcome": "dead_letter", "reason": SCHEMA_UNAVAILABLE, "detail": str(error)}
+        return line | {"outcome": DEAD_LETTER, "reason": SCHEMA_UNAVAILABLE, "detail": str(error)}
     if isinstance(outcome, Filtered):
         return line | {"outcome": "filtered", "reason": outcome.reason.value}
     line |= {"outcome": "stamp", "reason": None}

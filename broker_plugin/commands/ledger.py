@@ -23,9 +23,11 @@ def run(args: argparse.Namespace) -> int:
     settings = settings_from(args)
     from broker_plugin.ledger import audit
     from broker_plugin.topic_reader import read_topic
+    from broker_plugin.topics import require_brokers
     from schemas.errors import BrokerError
     from schemas.ledger import LedgerEntry
 
+    require_brokers(settings, "internal")
     messages = read_topic(settings.internal, settings.internal.ledger_topic)
     accounts = audit(LedgerEntry.from_bytes(message.value() or b"") for message in messages)
     if not accounts:

@@ -54,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
 
     from broker_plugin.logs import configure_logs
     from broker_plugin.redriving import CHUNK, Redriver, Selection, Target
+    from broker_plugin.topics import require_brokers
     from schemas.errors import DeadLetterReason, SettingsError
 
     configure_logs(level="WARNING", stream=sys.stderr)
@@ -67,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
         again=args.again,
         wanted=_wanted(settings, args),
     )
+    require_brokers(settings, "internal", *([] if args.dry_run else ["input"]))
     redriver = Redriver(settings, instance=f"{socket.gethostname()}-{os.getpid()}-redrive")
     target = Target(args.to, internal=args.cluster == "internal")
     rows: list[dict[str, Any]] = []

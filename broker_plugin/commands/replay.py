@@ -6,9 +6,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from broker_plugin.commands.archive_arguments import add_archive_arguments, print_summary, stream_options
+from broker_plugin.commands.archive_arguments import (
+    add_archive_arguments,
+    print_summary,
+    require_replayed,
+    stream_options,
+)
 from broker_plugin.commands.common import add_settings_arguments, settings_from
-from schemas.errors import ArchiveError, SettingsError
+from schemas.errors import SettingsError
 
 if TYPE_CHECKING:
     from broker_plugin.replay.progress import ReplayProgress
@@ -17,7 +22,8 @@ if TYPE_CHECKING:
 
 HELP: Final = (
     "Replay archived alerts: offline, through the worker's path without a broker into record files, or into a Kafka "
-    "topic. An interrupted replay goes on when the same command is given again."
+    "topic. An interrupted replay goes on when the same command is given again. "
+    "Status 1 when no packet of the archive can be read or is selected."
 )
 EXAMPLE: Final = "convention-broker replay ztf_public_20231017.tar.gz --output replayed"
 FORMATS: Final = {"avro": ".avro", "parquet": ".parquet", "jsonl": ".jsonl"}
@@ -59,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Replay to the end and print what became of the packets. ArchiveError when there was none."""
+    """Replay to the end and print what became of the packets. ArchiveError when none was replayed."""
     if args.part < 1 or (args.partitions is not None and args.partitions < 1):
         raise SettingsError("--part and --partitions must be at least 1")
     speed = _speed(args.speed)
@@ -72,9 +78,8 @@ def run(args: argparse.Namespace) -> int:
             summary = _offline(args, settings, asked, progress)
         else:
             summary = _into_kafka(args, settings, asked, progress, topic=topic, speed=speed)
-    if not summary["num_packets"] and not summary["num_left_out"]:
-        raise ArchiveError(f"no packet could be read of {', '.join(map(str, args.paths))}: decode says why")
     print_summary(summary, as_json=args.json)
+    require_replayed(summary, args.paths)
     return 0
 
 
@@ -98,7 +103,9 @@ def _into_kafka(
     speed: float | None,
 ) -> dict[str, Any]:
     from broker_plugin.replay.kafka_job import create_input_topic, replay_into_kafka
+    from broker_plugin.topics import require_brokers
 
+    require_brokers(settings, "input")
     if args.partitions is not None:
         create_input_topic(settings, topic, args.partitions)
     return replay_into_kafka(

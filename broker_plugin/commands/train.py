@@ -66,8 +66,10 @@ def _export_log(args: argparse.Namespace) -> int:
 
 def export_log(settings: Settings, output: Path) -> Snapshot:
     """The stamp log from its beginning to its end as reached, as a snapshot."""
+    from broker_plugin.topics import require_brokers
     from train.fact_set import write_snapshot
 
+    require_brokers(settings, "internal")
     topic = settings.internal.stamp_log_topic
     made = {"source": "stamp log", "topic": topic, "bootstrap_servers": settings.internal.bootstrap_servers}
     return write_snapshot(output, _log_values(settings, topic), made)

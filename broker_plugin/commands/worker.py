@@ -24,10 +24,12 @@ def run(args: argparse.Namespace) -> int:
 
     for path in (*settings.classify.bundles, *settings.classify.challengers):
         resolve_bundle(path)  # a missing bundle is said before anything is started
-    from broker_plugin.worker import run_both, run_role
+    from broker_plugin.topics import require_brokers
+    from broker_plugin.worker import BROKERS, run_both, run_role
 
     if args.role is not None:
         return run_role(settings, args.role)
+    require_brokers(settings, *BROKERS["ingest"])  # said once, not by each role
     arguments = [f"--set={override}" for override in args.overrides]
     if args.config is not None:
         arguments.append(f"--config={args.config}")

@@ -11,11 +11,11 @@ from typing import Any
 from broker_plugin.kafka import ENVELOPE_BYTES, AckedProducer
 from broker_plugin.replay.backfill import Backfill
 from broker_plugin.replay.checkpoint import CHECKPOINT_NAME, WORK_FOLDER, open_checkpoint
-from broker_plugin.replay.decoding import INGEST_KEYS, open_decoder
+from broker_plugin.replay.decoding import INGEST_KEYS, any_readable, open_decoder
 from broker_plugin.replay.progress import ReplayProgress, open_stream
 from broker_plugin.replay.stream import StreamOptions
 from broker_plugin.settings import Connection, Settings
-from broker_plugin.topics import create_topics
+from broker_plugin.topics import create_topics, require_brokers
 
 
 def fill_stamp_log(
@@ -28,10 +28,11 @@ def fill_stamp_log(
 ) -> dict[str, Any]:
     """Send an archive's observations to the stamp log, stored only, going on where an earlier run of the same job
     stopped; its checkpoint is in ``folder``. BrokerError when Kafka fails."""
+    require_brokers(settings, "internal", "output")
     work = folder / WORK_FOLDER
+    stream, damage = open_stream(paths, stream_options, work, progress)
     work.mkdir(parents=True, exist_ok=True)
     create_topics(settings.internal, settings.output)
-    stream, damage = open_stream(paths, stream_options, work, progress)
     topic, ingest = settings.internal.stamp_log_topic, settings.ingest
     job = stream.job | {
         "target": "stamp log",
@@ -55,6 +56,7 @@ def fill_stamp_log(
         "topic": topic,
         "num_packets": checkpoint.num_packets,
         "num_left_out": checkpoint.num_left_out,
+        "readable": any_readable(checkpoint.counts),
         "counts": dict(sorted(checkpoint.counts.items())),
         "damage": [asdict(found) for found in backfill.problems],
     }
@@ -62,6 +64,7 @@ def fill_stamp_log(
 
 def rescore_stored(settings: Settings, *, progress: ReplayProgress) -> dict[str, Any]:
     """Publish every stored object under the bundles in use; the errors of ``rescore``."""
+    require_brokers(settings, "internal", "output")
     from broker_plugin.bundle_loading import bundle_loader, bundle_paths
     from broker_plugin.replay.rescore import rescore
 

@@ -23,8 +23,8 @@ class Checkpoint:
 
     num_packets: of the stream, all done with; num_parts: output parts that hold what became of them; counts: outcome
     -> packets; places: topic partition -> an offset before which nothing is that is not counted here; shards: stamps
-    given to each shard of an offline replay; num_left_out: packets that were not selected, known at the end; done:
-    the archive's end was reached.
+    given to each shard of an offline replay; num_left_out: packets that were not selected, known at the end;
+    readable: a replay into Kafka found a packet that can be decoded; done: the archive's end was reached.
     """
 
     job: dict[str, Any]
@@ -34,6 +34,7 @@ class Checkpoint:
     places: dict[str, int] = field(default_factory=dict)
     shards: list[int] = field(default_factory=list)
     num_left_out: int = 0
+    readable: bool = False
     done: bool = False
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -131,6 +131,12 @@ def _decode(decoder: PacketDecoder, payload: bytes) -> DecodedPacket:
         flux_err_njy=error_njy if math.isfinite(error_njy) else None,
     )
     return DecodedPacket(STAMPED, stamped=stamped)
+
+
+def any_readable(counts: Mapping[str, int]) -> bool:
+    """Whether any packet could be decoded, by the counts of ``outcome_name``."""
+    readable = tuple(outcome_name("ingest", outcome, None) for outcome in (STAMPED, FILTERED))
+    return any(name.startswith(readable) and count for name, count in counts.items())
 
 
 def outcome_name(role: str, outcome: str, reason: str | None) -> str:

@@ -32,8 +32,8 @@ def replay_into_kafka(
     """Replay into a topic of the input connection, going on where an earlier run of the same job stopped; its
     checkpoint is in ``folder``. BrokerError when Kafka fails."""
     work = folder / WORK_FOLDER
-    work.mkdir(parents=True, exist_ok=True)
     stream, damage = open_stream(paths, stream_options, work, progress)
+    work.mkdir(parents=True, exist_ok=True)
     job = stream.job | {"target": "kafka", "brokers": settings.input.bootstrap_servers, "topic": topic}
     checkpoint = open_checkpoint(work / CHECKPOINT_NAME, job)
     replay = KafkaReplay(
@@ -52,6 +52,7 @@ def replay_into_kafka(
         "topic": topic,
         "num_packets": checkpoint.num_packets,
         "num_left_out": checkpoint.num_left_out,
+        "readable": checkpoint.readable,
         "damage": [asdict(found) for found in damage],
     }
 

@@ -20,12 +20,14 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from broker_plugin.delivery import TransactionalProducer
 from broker_plugin.kafka import client_config
+from broker_plugin.kafka_logs import logged
 from broker_plugin.replay.checkpoint import Checkpoint
 from broker_plugin.replay.stream import PacketStream, Timed
 from broker_plugin.settings import Connection, WorkerSettings
 from broker_plugin.topic_reader import read_topic
 from broker_plugin.topics import num_partitions
-from schemas.errors import BrokerError
+from schemas.decode import PacketDecoder
+from schemas.errors import BrokerError, PacketError, SchemaUnavailable
 
 HEADER_JOB: Final = "replay-job"
 HEADER_NUMBER: Final = "replay-number"
@@ -87,7 +89,9 @@ class KafkaReplay:
             max_message_bytes=max_message_bytes,
             transactional_id=f"convention-replay-{checkpoint.job_id}",
         )
-        self._reader = Consumer(client_config(connection) | {"group.id": "convention-reader"})
+        config = client_config(connection) | {"group.id": "convention-reader"}
+        self._reader = Consumer(config | logged(connection, "consumer"))
+        self._decoder = PacketDecoder()
         self._places_due = 0.0
         self._held: Timed | None = None
 
@@ -114,12 +118,13 @@ class KafkaReplay:
 
     def _batch(self, stream: Iterator[Timed]) -> None:
         """Wait for the next packet's time, and send it and those that are due with it in one transaction."""
-        first = number = self._checkpoint.num_packets
+        checkpoint = self._checkpoint
+        first = number = checkpoint.num_packets
         deadline = math.inf
         while number - first < BATCH_PACKETS and time.monotonic() < deadline:
             item, self._held = self._held or next(stream, None), None
             if item is None:
-                self._checkpoint.done = True
+                checkpoint.done = True
                 break
             mjd, packet = item
             wait_s = self._pace.wait_s(mjd)
@@ -130,6 +135,7 @@ class KafkaReplay:
             if number == first:
                 self._producer.begin()
                 deadline = time.monotonic() + BATCH_S
+            checkpoint.readable = checkpoint.readable or self._can_read(packet.payload)
             headers = [(HEADER_JOB, self._job), (HEADER_NUMBER, str(number).encode())]
             self._producer.produce(self._topic, key=None, value=packet.payload, headers=headers)
             number += 1
@@ -137,7 +143,17 @@ class KafkaReplay:
             self._producer.flush()
             if not self._producer.commit(self._reader, []):
                 raise BrokerError(f"{self._topic}: packets {first} to {number - 1} were rolled back: start again")
-        self._checkpoint.num_packets = number
+        checkpoint.num_packets = number
+
+    def _can_read(self, payload: bytes) -> bool:
+        """Whether a worker may make something of a packet; one whose schema only its registry knows counts."""
+        try:
+            self._decoder.decode(payload)
+        except PacketError:
+            return False
+        except SchemaUnavailable:
+            return True
+        return True
 
     def _find_end(self) -> None:
         """Count what an earlier run sent after its last checkpoint; a first run notes where the topic ends."""

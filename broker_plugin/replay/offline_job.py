@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from broker_plugin.replay.checkpoint import CHECKPOINT_NAME, WORK_FOLDER, Checkpoint, open_checkpoint, recorded_shards
 from broker_plugin.replay.classifying import open_shards
-from broker_plugin.replay.decoding import INGEST_KEYS, open_decoder
+from broker_plugin.replay.decoding import INGEST_KEYS, any_readable, open_decoder
 from broker_plugin.replay.offline import OfflineOptions, OfflineReplay
 from broker_plugin.replay.parts import has_parts
 from broker_plugin.replay.progress import ReplayProgress, open_stream
@@ -33,13 +33,13 @@ def replay_offline(
 ) -> dict[str, Any]:
     """Replay into ``folder``, going on where an earlier run of the same job stopped; what became of the packets.
 
-    SettingsError when the folder holds another replay; the errors of OfflineReplay.
+    SettingsError when the folder holds another replay; the errors of OfflineReplay and of ArchiveReader.
     """
     work = folder / WORK_FOLDER
     if not (work / CHECKPOINT_NAME).exists() and has_parts(folder):
         raise SettingsError(f"{folder} holds record files of something else: name another --output")
-    work.mkdir(parents=True, exist_ok=True)
     stream, damage = open_stream(paths, stream_options, work, progress)
+    work.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         small = stream.num_bytes < SMALL_BYTES
         num_shards = recorded_shards(work / CHECKPOINT_NAME) or (1 if small else 0)
@@ -80,5 +80,6 @@ def _summary(folder: Path, checkpoint: Checkpoint) -> dict[str, Any]:
         "num_packets": checkpoint.num_packets,
         "num_left_out": checkpoint.num_left_out,
         "num_parts": checkpoint.num_parts,
+        "readable": any_readable(counts),
         "counts": counts,
     }

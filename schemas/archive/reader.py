@@ -26,7 +26,7 @@ from typing import IO, Final, cast
 from schemas.archive.containers import BlockError, holds_one_packet, split_container
 from schemas.archive.packet import ArchivePacket, Damage, Extent
 from schemas.avro import CONTAINER_MAGIC
-from schemas.errors import SettingsError
+from schemas.errors import ArchiveError, SettingsError
 
 MAX_MEMBER_BYTES: Final = 64 << 20
 # A container up to this size is looked at whole, to see whether it is one packet.
@@ -43,11 +43,13 @@ class ArchiveReader:
     """Iterate it for the packets, once. ``damage`` is told of what is skipped.
 
     num_bytes: size of all files; bytes_read: how far reading has come in them, compressed bytes where compressed.
-    SettingsError when a path does not exist.
+    SettingsError when a path does not exist, ArchiveError when there is no file in them.
     """
 
     def __init__(self, paths: Sequence[Path], damage: Callable[[Damage], None]) -> None:
         self.files = list_files(paths)
+        if not self.files:
+            raise ArchiveError(f"{', '.join(map(str, paths))}: holds no file")
         self.num_bytes = sum(size for _, size in self.files)
         self._damage = damage
         self._done = 0

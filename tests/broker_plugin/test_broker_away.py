@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from subprocess import PIPE
+
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 from prometheus_client import CollectorRegistry
@@ -47,3 +55,39 @@ def test_a_question_without_an_answer_is_a_broker_error(
     monkeypatch.setattr(starting, "query", lambda c, what, ask: query(c, what, ask, timeout_s=0.5))
     with pytest.raises(BrokerError, match=f"{nowhere.bootstrap_servers}: offsets"):
         list_offsets(nowhere, [TopicPartition("alerts", 0)], LATEST)
+
+
+ROOT = Path(__file__).parents[2]
+
+
+NEED_A_BROKER = (
+    "replay packet --target kafka --topic alerts",
+    "backfill packet",
+    "backfill --rescore",
+    "ledger",
+    "redrive",
+    "train export-log --output snapshot",
+    "worker",
+)
+
+
+def test_a_verb_without_a_broker_says_so_once(nowhere: InputSettings, tmp_path: Path) -> None:
+    """Within seconds one line names the address and its setting, status 1, and nothing is written; a worker says it
+    for both of its roles."""
+    address = nowhere.bootstrap_servers
+    flags = [f"--set={name}.bootstrap_servers={address}" for name in ("input", "internal", "output")]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    started, running = time.monotonic(), []
+    for number, verb in enumerate(NEED_A_BROKER):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "packet").write_bytes(b"packet")
+        command = [sys.executable, "-m", "broker_plugin", *verb.split(), *flags]
+        running.append(subprocess.Popen(command, cwd=folder, env=environment, stdout=PIPE, stderr=PIPE, text=True))
+    for number, process in enumerate(running):
+        said, complaint = process.communicate(timeout=60)
+        assert (process.returncode, said) == (1, ""), NEED_A_BROKER[number]
+        (line,) = complaint.splitlines()
+        assert re.search(rf"{address} \((input|internal)\.bootstrap_servers\): no connection .*refused", line)
+        assert [path.name for path in (tmp_path / str(number)).iterdir()] == ["packet"]
+    assert time.monotonic() - started < 45  # 5 where nothing else runs

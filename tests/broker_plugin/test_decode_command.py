@@ -22,8 +22,8 @@ from schemas.synthetic import SMALL, generate_packets
 from tests.archive.archives import packets, tar
 
 
-def lines(capsys: pytest.CaptureFixture[str], *paths: Path) -> list[dict[str, object]]:
-    assert main(["decode", *map(str, paths), "--json"]) == 0
+def lines(capsys: pytest.CaptureFixture[str], *paths: Path, status: int = 0) -> list[dict[str, object]]:
+    assert main(["decode", *map(str, paths), "--json"]) == status
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
@@ -44,18 +44,28 @@ def test_a_line_names_the_packet_and_its_pixels(tmp_path: Path, capsys: pytest.C
 
 
 def test_damage_is_a_line_not_a_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A cut packet, a foreign file and an empty one each end as dead_letter with a reason."""
+    """A cut packet, a foreign file and an empty one each end as dead_letter with a reason; the status is 1 as long as
+    there is no other packet."""
     packet = next(generate_packets(seed=1, num_objects=1, num_frames=1, form=SMALL)).payload
     (tmp_path / "a").write_bytes(packet[:-40])
     (tmp_path / "b").write_bytes(b"hello")
     (tmp_path / "c").write_bytes(b"")
-    found = [(line["outcome"], line["reason"]) for line in lines(capsys, tmp_path)]
+    found = [(line["outcome"], line["reason"]) for line in lines(capsys, tmp_path, status=1)]
     assert found == [("dead_letter", "bad_container"), ("dead_letter", "unknown_framing"), ("dead_letter", "empty")]
+    (tmp_path / "d").write_bytes(packet)
+    assert [line["outcome"] for line in lines(capsys, tmp_path)] == ["dead_letter"] * 3 + ["stamp"]
 
 
 def test_a_missing_path_is_wrong_usage(tmp_path: Path) -> None:
     """A path that does not exist ends with status 2."""
     assert main(["decode", str(tmp_path / "absent")]) == 2
+
+
+def test_an_empty_folder_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing to decode is one line that names the folder, and status 1."""
+    assert main(["decode", str(tmp_path)]) == 1
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", f"convention-broker: error: {tmp_path}: holds no file\n")
 
 
 def test_a_tar_is_decoded_past_its_damage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -105,7 +115,8 @@ def test_a_stated_schema(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     bare.write_bytes(packet[5:])
     unknown.write_bytes(b"\x00\x00\x00\x30\x39" + packet[5:])
     schema.write_text(json.dumps(bundled_schema(1000)))
-    assert [line["reason"] for line in lines(capsys, bare, unknown)] == ["unknown_framing", "schema_unavailable"]
+    reasons = [line["reason"] for line in lines(capsys, bare, unknown, status=1)]
+    assert reasons == ["unknown_framing", "schema_unavailable"]
     for stated in ("lsst.v10_0", str(schema)):
         assert main(["decode", str(bare), str(unknown), "--json", "--schema", stated]) == 0
         found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

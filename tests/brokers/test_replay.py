@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -11,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from broker_plugin.cli import main
 from broker_plugin.demo import total
 from broker_plugin.replay.kafka_job import create_input_topic, replay_into_kafka
 from broker_plugin.replay.offline import OfflineOptions
 from broker_plugin.replay.offline_job import replay_offline
 from broker_plugin.replay.progress import ReplayProgress
 from broker_plugin.replay.stream import StreamOptions
-from broker_plugin.settings import Settings
+from broker_plugin.settings import InputSettings, Settings
 from broker_plugin.topic_reader import read_topic
 from broker_plugin.topics import create_topics
 from schemas.archive.faults import Faults
@@ -123,6 +125,24 @@ def test_several_partitions_end_as_offline_replay(kafka: str, tmp_path: Path, ar
     offline = replay_to_files(run.settings, [archive], tmp_path / "offline")
     assert len(offline) == NUM_OBJECTS
     assert {name: values[-1] for name, values in live.items()} == {name: v[-1] for name, v in offline.items()}
+
+
+def test_a_replay_of_dead_letters_fails(kafka: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What no worker can read is sent as it is, for it shall be dead-lettered, and summed up; the status is 1, also
+    when it is asked for again; one good packet more makes it 0."""
+    good = packets(1, 1)[0]
+    path, topic = tmp_path / "night.tar", f"dead-letters-{tmp_path.name}"
+    command = ["replay", str(path), "--target", "kafka", "--topic", topic, "--partitions", "1", "--json"]
+    command += [f"--set=input.bootstrap_servers={kafka}", "--output"]
+    for folder, payloads, status in (("dead", [good[:-50], b"hello"], 1), ("alive", [b"hello", good, b"ho"], 0)):
+        path.write_bytes(tar({f"{number}.avro": payload for number, payload in enumerate(payloads)}))
+        for _ in range(2):
+            assert main([*command, str(tmp_path / folder)]) == status
+            printed = capsys.readouterr()
+            assert json.loads(printed.out)["num_packets"] == len(payloads)
+            assert len(printed.err.splitlines()) == status
+    sent = [message.value() for message in read_topic(InputSettings(bootstrap_servers=kafka), topic)]
+    assert sent == [good[:-50], b"hello", b"hello", good, b"ho"]
 
 
 def test_a_killed_replay_sends_every_packet_once(kafka: str, tmp_path: Path) -> None:

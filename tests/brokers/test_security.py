@@ -100,5 +100,5 @@ def test_each_connection_needs_only_its_own_rights(tmp_path: Path) -> None:
         refused = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert refused.returncode == 1
         (line,) = refused.stderr.splitlines()
-        assert f"{node.address}: creating topic" in line
+        assert f"{node.address} (internal.bootstrap_servers)" in line
         assert "invalid credentials" in line

@@ -175,6 +175,44 @@ def test_the_verb_replays_a_container(tmp_path: Path, capsys: pytest.CaptureFixt
     assert json.loads(capsys.readouterr().out) == summary
 
 
+@pytest.mark.parametrize(
+    ("members", "selection", "counts", "complaint"),
+    [
+        ([PACKETS[0][:-50], b"hello"], [], {"ingest.dead_letter:bad_container": 1}, "can be read"),
+        ([], [], {"archive.damaged": 1}, "can be read"),
+        (PACKETS[:3], ["--object", "nobody"], {}, "the selection took none of the 3 packets"),
+    ],
+    ids=["dead letters", "damage", "not selected"],
+)
+def test_a_replay_of_nothing_fails(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    members: list[bytes],
+    selection: list[str],
+    counts: dict[str, int],
+    complaint: str,
+) -> None:
+    """An archive of nothing but dead letters or damage, or of nothing that is selected, is summed up and ends with
+    status 1 and one line that says why, at each call."""
+    path = tmp_path / "night.tar"
+    path.write_bytes(tar({f"{n}.avro": payload for n, payload in enumerate(members)}) if members else b"x" * 1500)
+    for _ in range(2):
+        assert main(["replay", str(path), "--output", str(tmp_path / "out"), "--json", *selection]) == 1
+        printed = capsys.readouterr()
+        assert counts.items() <= json.loads(printed.out)["counts"].items()
+        (line,) = printed.err.splitlines()
+        assert complaint in line
+        assert str(path) in line
+
+
+def test_a_replay_of_an_empty_folder_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is one line with status 1, and no output is begun."""
+    (tmp_path / "empty").mkdir()
+    assert main(["replay", str(tmp_path / "empty"), "--output", str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err == f"convention-broker: error: {tmp_path / 'empty'}: holds no file\n"
+    assert not (tmp_path / "out").exists()
+
+
 WITH_HELPERS = """
 import sys
 from broker_plugin.cli import main
