@@ -52,6 +52,7 @@ bench: install
 	$(BIN)/python -m benchmarks.bench_store
 	$(BIN)/python -m benchmarks.bench_ingest
 	$(BIN)/python -m benchmarks.bench_ingest --steady 50000
+	$(BIN)/python -m benchmarks.bench_classify --steady 50000
 	$(BIN)/python -m benchmarks.bench_replay
 
 bench-model: install

@@ -16,54 +16,31 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.cimpl import NewTopic
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.watching import CORES, MEMORY_SHARE, Sample, broker, memory, rates, warm, watch
 from broker_plugin.demo import worker_flags
-from broker_plugin.embedded_broker import embedded_broker
 from broker_plugin.kafka import client_config
 from broker_plugin.settings import Settings
 from broker_plugin.settings_sources import load_settings
-from broker_plugin.testing.kafka_node import KafkaNode, kafka_home
 from broker_plugin.testing.processes import python_process
 from broker_plugin.topics import create_topic, create_topics
 from schemas.synthetic import PacketForm, draw_object
 
 WANTED_PER_S: Final = 400.0
-CORES: Final = 2
 NUM_PARTITIONS: Final = 8
 FORMS: Final = (PacketForm(psf_side=25, large_stamps=3.0), PacketForm(psf_side=41, large_stamps=3.0))
 FRAMES: Final = 20
-WARM_SHARE: Final = 0.1
-SAMPLE_S: Final = 0.25
-TIMEOUT_S: Final = 1200.0
-MEMORY_SHARE: Final = 0.1
-PARTS: Final = 10
-TICKS: Final = os.sysconf("SC_CLK_TCK")
-PAGE: Final = os.sysconf("SC_PAGE_SIZE")
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Packets committed so far, CPU seconds of the worker and of the broker, the worker's resident bytes."""
-
-    at_s: float
-    done: int
-    worker_cpu_s: float
-    broker_cpu_s: float
-    resident: int
 
 
 def main() -> int:
@@ -82,11 +59,11 @@ def main() -> int:
         "mean_packet_kb": sum(sizes) / len(sizes) / 1e3,
     }
     figures |= {"smallest_packet_kb": min(sizes) / 1e3, "largest_packet_kb": max(sizes) / 1e3}
-    warm = [sample for sample in samples if sample.done >= WARM_SHARE * samples[-1].done]
-    figures |= rates(warm[0], warm[-1])
+    later = warm(samples)
+    figures |= rates(later[0], later[-1])
     status = 0
     if args.steady:
-        figures |= memory(warm)
+        figures |= memory(later)
         status = int(figures["peak_off_median"] > MEMORY_SHARE)
     else:
         figures["ratio"] = figures["packets_per_s"] / WANTED_PER_S
@@ -96,24 +73,6 @@ def main() -> int:
     Console().print(table)
     print(json.dumps(figures))
     return status
-
-
-@contextmanager
-def broker(address: str | None, folder: Path) -> Iterator[tuple[str, str, int | None]]:
-    """HOST:PORT, what it is, its process where it is ours to know."""
-    home = kafka_home()
-    if address is not None:
-        yield address, "given", None
-    elif home is None:
-        with embedded_broker() as embedded:
-            yield embedded, "embedded", None
-    else:
-        node = KafkaNode(home, folder)
-        node.start()
-        try:
-            yield node.address, "Apache Kafka", node.pid
-        finally:
-            node.stop()
 
 
 def packets(count: int) -> Iterator[bytes]:
@@ -145,7 +104,8 @@ def measure(
         arguments = ["-m", "broker_plugin", "worker", "--role", "ingest", *overrides]
         log = folder / "ingest.log"
         worker = stack.enter_context(python_process(*arguments, log=log))
-        samples = [*watch(settings, count, worker.pid, broker_pid)]
+        places = [TopicPartition(settings.input.topics[0], partition) for partition in range(NUM_PARTITIONS)]
+        samples = [*watch(settings.input, places, count, worker.pid, broker_pid)]
         assert worker.poll() is None, log.read_text()[-2000:]
         feeder.join()
     return samples, sizes
@@ -165,62 +125,6 @@ def feed(settings: Settings, count: int, sizes: list[int]) -> None:
                 producer.poll(0.1)
         producer.poll(0)
     producer.flush()
-
-
-def watch(settings: Settings, count: int, worker: int, broker_pid: int | None) -> Iterator[Sample]:
-    """A sample every SAMPLE_S until all is committed."""
-    group = Consumer(client_config(settings.input) | {"group.id": settings.input.group, "log_level": 0})
-    places = [TopicPartition(settings.input.topics[0], partition) for partition in range(NUM_PARTITIONS)]
-    started = time.monotonic()
-    done = 0
-    while done < count:
-        assert time.monotonic() - started < TIMEOUT_S, f"{done} of {count} after {TIMEOUT_S} s"
-        with suppress(KafkaException):  # until the broker has found the group's coordinator
-            done = sum(max(0, place.offset) for place in group.committed(places, timeout=30))
-        cpu, resident = usage(worker)
-        broker_cpu = 0.0 if broker_pid is None else usage(broker_pid)[0]
-        yield Sample(time.monotonic() - started, done, cpu, broker_cpu, resident)
-        time.sleep(SAMPLE_S)
-    group.close()
-
-
-def usage(pid: int) -> tuple[float, int]:
-    """CPU seconds and resident bytes of a process (proc(5))."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    resident = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return (int(fields[11]) + int(fields[12])) / TICKS, resident * PAGE
-
-
-def rates(first: Sample, last: Sample) -> dict[str, float]:
-    """Between two samples."""
-    count, seconds = last.done - first.done, last.at_s - first.at_s
-    return {
-        "packets_per_s": count / seconds,
-        "worker_cpu_ms_a_packet": (last.worker_cpu_s - first.worker_cpu_s) / count * 1e3,
-        "broker_cpu_ms_a_packet": (last.broker_cpu_s - first.broker_cpu_s) / count * 1e3,
-    }
-
-
-def memory(samples: list[Sample]) -> dict[str, float]:
-    """The worker's peak resident memory in each of PARTS equal parts of the stream, and how far a peak is from their
-    median. Peaks, since memory falls for a moment whenever a batch of some 50 MB is let go of."""
-    first, last = samples[0].done, samples[-1].done
-    peaks = [0] * PARTS
-    for sample in samples:
-        part = min(PARTS - 1, PARTS * (sample.done - first) // (last - first))
-        peaks[part] = max(peaks[part], sample.resident)
-    peaks = [peak for peak in peaks if peak]
-    middle = statistics.median(peaks)
-    resident = [sample.resident for sample in samples]
-    typical = statistics.median(resident)
-    return {
-        "resident_mb": typical / 1e6,
-        "sample_off_median": max(abs(value - typical) for value in resident) / typical,
-        "peak_mb": middle / 1e6,
-        "first_peak_mb": peaks[0] / 1e6,
-        "last_peak_mb": peaks[-1] / 1e6,
-        "peak_off_median": max(abs(peak - middle) for peak in peaks) / middle,
-    }
 
 
 if __name__ == "__main__":

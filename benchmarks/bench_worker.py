@@ -17,8 +17,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -28,11 +27,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.random_ensemble import random_ensemble
+from benchmarks.watching import broker
 from broker_plugin.demo import follow_ledger, send, worker_flags
-from broker_plugin.embedded_broker import embedded_broker
 from broker_plugin.settings import Settings
 from broker_plugin.settings_sources import load_settings
-from broker_plugin.testing.kafka_node import KafkaNode, kafka_home
 from broker_plugin.testing.processes import worker_process
 from broker_plugin.topic_reader import read_topic
 from broker_plugin.topics import create_topics
@@ -68,7 +66,7 @@ def main() -> None:
     args = parser.parse_args()
     stream = draw_stream(args.objects, args.frames, args.new)
     figures: dict[str, Any] = {"objects": args.objects, "frames": args.frames, "threads": args.threads}
-    with tempfile.TemporaryDirectory() as name, broker(args.broker, Path(name)) as (address, kind):
+    with tempfile.TemporaryDirectory() as name, broker(args.broker, Path(name)) as (address, kind, _):
         figures["broker"] = kind
         for members in args.members:
             folder = Path(name) / f"members-{members}"
@@ -102,24 +100,6 @@ def draw_stream(num_objects: int, num_frames: int, num_new: int) -> Stream:
 
     middle = num_frames + num_new
     return Stream(packets(0, num_frames), packets(num_frames, middle), packets(middle, count))
-
-
-@contextmanager
-def broker(address: str | None, folder: Path) -> Iterator[tuple[str, str]]:
-    """HOST:PORT and what it is."""
-    home = kafka_home()
-    if address is not None:
-        yield address, "given"
-    elif home is None:
-        with embedded_broker() as embedded:
-            yield embedded, "embedded"
-    else:
-        node = KafkaNode(home, folder)
-        node.start()
-        try:
-            yield node.address, "Apache Kafka"
-        finally:
-            node.stop()
 
 
 def make_bundle(folder: Path, members: int) -> Path:
