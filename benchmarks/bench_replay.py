@@ -1,10 +1,14 @@
-"""Offline replay of a simulated archive: ``python -m benchmarks.bench_replay [--packets N]``.
+"""Replay of a simulated archive: ``python -m benchmarks.bench_replay [--packets N] [--ingest-per-s R]``.
 
 A tar of simulated ZTF packets (ten frames an object, in time order) is replayed with the shipped bundle into Avro
 files. Packets a second, over all and by quarter, and the resident memory of all its processes after each quarter,
 which has to stay flat once the caches are filled (token caches are kept small here, so that they are; a store's page
-cache of 64 MB takes 14,000 observations). The rate is compared with what one ingest process is asked for;
-CPU seconds tell what the figure would be on a machine that does nothing else. The last line is JSON.
+cache of 64 MB takes 14,000 observations). CPU seconds tell what the figure would be on a machine that does nothing
+else. The same archive is replayed into a topic as well.
+
+Both rates are compared with that of the ingest benchmark, which decodes only: it runs first, on INGEST_PACKETS
+packets, unless ``--ingest-per-s`` states what it measured; and with what that benchmark asks for. The last line is
+JSON.
 """
 
 from __future__ import annotations
@@ -22,6 +26,8 @@ from pathlib import Path
 from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 from typing import Final
 
+from benchmarks import bench_ingest
+from broker_plugin.replay.kafka_job import create_input_topic, replay_into_kafka
 from broker_plugin.replay.offline import OfflineOptions
 from broker_plugin.replay.offline_job import replay_offline
 from broker_plugin.replay.processes import num_processors
@@ -31,7 +37,9 @@ from broker_plugin.settings_sources import load_settings
 from schemas.synthetic import SMALL, generate_packets
 
 NUM_FRAMES: Final = 10
-WANTED_PER_S: Final = 400.0
+INGEST_PACKETS: Final = 2000
+TOPIC: Final = "replayed"
+NUM_PARTITIONS: Final = 4
 TOKEN_CACHE_MB: Final = 16
 
 
@@ -75,39 +83,80 @@ class Quarters(ReplayProgress):
             self.marks.append((num_packets, time.perf_counter() - self.started, resident_mb()))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--packets", type=int, default=20_000)
-    num_packets = parser.parse_args().packets // NUM_FRAMES * NUM_FRAMES
-    with tempfile.TemporaryDirectory() as name, Quarters(num_packets) as progress:
-        archive = Path(name, "night.tar")
-        write_archive(archive, num_packets)
-        archive_mb = archive.stat().st_size / 1e6
-        before_s = cpu_s()
+def ingest_per_s() -> float:
+    """Packets a second of the ingest benchmark, on this machine now."""
+    with tempfile.TemporaryDirectory() as name, bench_ingest.broker(None, Path(name)) as (address, kind, pid):
+        samples, _ = bench_ingest.measure(address, Path(name), pid, INGEST_PACKETS, fed_first=True)
+    warm = [sample for sample in samples if sample.done >= bench_ingest.WARM_SHARE * INGEST_PACKETS]
+    per_s = bench_ingest.rates(warm[0], warm[-1])["packets_per_s"]
+    print(f"ingest on {kind}: {per_s:.0f} packets/s over {INGEST_PACKETS} packets")
+    return per_s
+
+
+def offline_figures(archive: Path, folder: Path, num_packets: int) -> dict[str, float]:
+    """Offline replay into ``folder``: its rate, CPU time and memory."""
+    before_s = cpu_s()
+    with Quarters(num_packets) as progress:
         replay_offline(
             [archive],
-            Path(name, "out"),
+            folder,
             load_settings(flags=[f"classify.token_cache_mb={TOKEN_CACHE_MB}"]),
             stream_options=StreamOptions(),
             options=OfflineOptions(),
             progress=progress,
         )
-    spent_s = cpu_s() - before_s
-    marks = progress.marks
-    print(f"{num_packets} packets of {archive_mb:.0f} MB\n{'packets':>10}{'packets/s':>12}{'resident MB':>14}")
+    spent_s, marks = cpu_s() - before_s, progress.marks
+    print(f"offline\n{'packets':>10}{'packets/s':>12}{'resident MB':>14}")
     for (before, then, _), (number, now, memory_mb) in pairwise(marks):
         print(f"{number:>10}{(number - before) / (now - then):>12.0f}{memory_mb:>14.0f}")
-    per_s = (marks[-1][0] - marks[0][0]) / marks[-1][1]
     print(f"{spent_s:.1f} CPU seconds with the start of the processes, on {num_processors()} processors")
-    figures = {
-        "replay_packets_per_s": per_s,
-        "ratio_to_ingest_rate_wanted": per_s / WANTED_PER_S,
+    return {
+        "replay_packets_per_s": (marks[-1][0] - marks[0][0]) / marks[-1][1],
         "cpu_ms_per_packet": 1000 * spent_s / num_packets,
-        "resident_mb_at_half": marks[2][2],
+        "resident_mb_at_half": marks[len(marks) // 2][2],
         "resident_mb_at_end": marks[-1][2],
         "last_quarter_growth": marks[-1][2] / marks[-2][2] - 1,
-        "archive_mb": archive_mb,
     }
+
+
+def into_kafka_per_s(archive: Path, folder: Path) -> float:
+    """Packets a second into a topic, from the first to the last, on a broker of its own."""
+    with bench_ingest.broker(None, folder) as (address, kind, _), ReplayProgress() as progress:
+        settings = load_settings(flags=[f"input.bootstrap_servers={address}"])
+        create_input_topic(settings, TOPIC, NUM_PARTITIONS)
+        started = time.perf_counter()
+        summary = replay_into_kafka(
+            [archive],
+            folder,
+            settings,
+            topic=TOPIC,
+            stream_options=StreamOptions(),
+            speed=None,
+            progress=progress,
+        )
+        per_s = summary["num_packets"] / (time.perf_counter() - started)
+    print(f"into {kind}: {per_s:.0f} packets/s")
+    return float(per_s)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--packets", type=int, default=20_000)
+    parser.add_argument("--ingest-per-s", type=float, metavar="R", help="of bench_ingest (default: it is run first)")
+    args = parser.parse_args()
+    num_packets = args.packets // NUM_FRAMES * NUM_FRAMES
+    figures = {"ingest_packets_per_s": args.ingest_per_s or ingest_per_s()}
+    with tempfile.TemporaryDirectory() as name:
+        archive = Path(name, "night.tar")
+        write_archive(archive, num_packets)
+        figures["archive_mb"] = archive.stat().st_size / 1e6
+        print(f"{num_packets} packets of {figures['archive_mb']:.0f} MB")
+        figures |= offline_figures(archive, Path(name, "out"), num_packets)
+        figures["into_kafka_packets_per_s"] = into_kafka_per_s(archive, Path(name))
+    for what in ("replay", "into_kafka"):
+        per_s = figures[f"{what}_packets_per_s"]
+        figures[f"{what}_ratio_to_ingest"] = per_s / figures["ingest_packets_per_s"]
+        figures[f"{what}_ratio_to_ingest_wanted"] = per_s / bench_ingest.WANTED_PER_S
     print(json.dumps({name: round(value, 3) for name, value in figures.items()}))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from broker_plugin.evaluation.early import early_table
 from broker_plugin.evaluation.sequence_image import png_bytes, sequence_grid
-from broker_plugin.evaluation.stamp_archive import SequenceProvider
+from broker_plugin.evaluation.stamp_archive import MAX_FRAMES, SequenceProvider
 from broker_plugin.evaluation.table import NUM_CLASSES, STATUSES, RecordTable
 from schemas.bands import band_name
 from schemas.classification import CLASS_NAMES
@@ -89,10 +89,12 @@ def object_records(table: RecordTable, places: Any) -> dict[str, Any]:
 
 
 def sequence_payload(sequence: StampSequence, first_mjd: float) -> dict[str, Any]:
-    """Pictures of both planes as base64 PNG, the nights of their columns, and the light curve (nJy)."""
+    """Pictures of both planes as base64 PNG, the nights of their columns, the light curve (nJy); ``is_full``: older
+    frames may have been left out."""
     grids = {plane: sequence_grid(sequence, plane) for plane in PLANES}
     grid = grids["science"][0]
     return {
+        "is_full": len(sequence) == MAX_FRAMES,
         "bands": list(grid.bands),
         "days": (grid.mjd_T - first_mjd).round(4).tolist(),
         "observed": grid.observed_TB.astype(int).tolist(),

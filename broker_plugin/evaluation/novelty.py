@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn import metrics
 
 from broker_plugin.evaluation.scores import thinned
@@ -59,16 +60,24 @@ def _novelty_of(table: RecordTable, item: Slice, *, curves: bool) -> dict[str, A
 
 
 def timing_report(table: RecordTable) -> dict[str, Any] | None:
-    """Latency (ingest to publish, s) and throughput (records over the span of both times); None without the times."""
-    both = np.isfinite(table.ingest_R) & np.isfinite(table.publish_R)
-    if not both.any():
+    """Latency (ingest to publish, s; None where no record has both times, as after an offline replay) and throughput
+    (records over the time from the first one's ingest, or else after the first ones' publication); None without
+    times of publication."""
+    known = np.isfinite(table.publish_R)
+    if not known.any():
         return None
-    latency = table.publish_R[both] - table.ingest_R[both]
-    span_s = float(table.publish_R[both].max() - table.ingest_R[both].min())
-    percentiles = np.percentile(latency, LATENCY_PERCENTILES)
+    published, last = table.publish_R[known], float(table.publish_R[known].max())
+    both = known & np.isfinite(table.ingest_R)
+    first = float(table.ingest_R[both].min() if both.any() else published.min())
+    num_after = int((published > first).sum())
     return {
-        "num_records": int(both.sum()),
-        "latency_s": {f"p{q}": float(value) for q, value in zip(LATENCY_PERCENTILES, percentiles, strict=True)},
-        "span_s": span_s,
-        "records_per_s": float(both.sum() / span_s) if span_s > 0 else None,
+        "num_records": int(known.sum()),
+        "latency_s": _percentiles(table.publish_R[both] - table.ingest_R[both]) if both.any() else None,
+        "span_s": last - first,
+        "records_per_s": num_after / (last - first) if last > first else None,
     }
+
+
+def _percentiles(latency: NDArray[np.float64]) -> dict[str, float]:
+    values = np.percentile(latency, LATENCY_PERCENTILES)
+    return {f"p{q}": float(value) for q, value in zip(LATENCY_PERCENTILES, values, strict=True)}

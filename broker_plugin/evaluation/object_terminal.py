@@ -23,6 +23,10 @@ LABEL_COLUMNS: Final = 3
 LEVELS: Final = "▁▂▃▄▅▆▇█"
 MAX_RECORDS: Final = 16
 BAR_COLUMNS: Final = 12
+# A probability is written in as many, with the space before it.
+NUMBER_COLUMNS: Final = 5
+# Below this width the records' status is left out.
+STATUS_WIDTH: Final = 60
 
 
 def render_object(view: ObjectView, *, plane: str, width: int) -> RenderableType:
@@ -34,7 +38,7 @@ def render_object(view: ObjectView, *, plane: str, width: int) -> RenderableType
         parts += _stamps_and_curve(view.sequence, plane, width, view.first_mjd, attention_by_night(view))
     else:
         parts.append(Text("no stamps of this object were kept: no picture", style="dim"))
-    return Group(*parts, _probabilities(view))
+    return Group(*parts, _probabilities(view, width))
 
 
 def print_object(view: ObjectView, *, plane: str) -> None:
@@ -116,14 +120,23 @@ def _attention(attention_T: NDArray[np.float32], shown: int) -> Text:
     return line
 
 
-def _probabilities(view: ObjectView) -> Table:
-    table = Table(box=None, padding=(0, 1, 0, 0))
-    for column in ("day", "frames", "status"):
-        table.add_column(column, justify="right" if column != "status" else "left", no_wrap=True)
+def _probabilities(view: ObjectView, width: int) -> Table:
+    """The newest records, a line each; the bars take what the numbers leave of ``width``."""
+    columns = {"day": 6, "frames": 6} | ({"status": 10} if width >= STATUS_WIDTH else {})
+    left = width - sum(columns.values()) - len(columns) + 1  # a space between columns, none after the last
+    wide = max(NUMBER_COLUMNS, min(BAR_COLUMNS + NUMBER_COLUMNS, left // len(CLASS_NAMES) - 1))
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for name, size in columns.items():
+        table.add_column(name, justify="left" if name == "status" else "right", width=size, no_wrap=True)
     for name in CLASS_NAMES:
-        table.add_column(name, style=CLASS_COLORS[name], no_wrap=True)
+        table.add_column(name[:wide], style=CLASS_COLORS[name], width=wide, no_wrap=True)
     for day, record in view.scored()[-MAX_RECORDS:]:
         said = record.classification
-        bars = [f"{'█' * round(p * BAR_COLUMNS):<{BAR_COLUMNS}}{p:5.2f}" for p in said.probabilities or ()]
-        table.add_row(f"{day:.1f}", str(said.num_frames), said.status.value, *bars)
+        cells = {"day": f"{day:.1f}", "frames": str(said.num_frames), "status": said.status.value}
+        bars = [_bar(probability, wide - NUMBER_COLUMNS) for probability in said.probabilities or ()]
+        table.add_row(*(cells[name] for name in columns), *bars)
     return table
+
+
+def _bar(probability: float, longest: int) -> str:
+    return f"{'█' * round(probability * longest):<{longest}}{probability:{NUMBER_COLUMNS}.2f}"

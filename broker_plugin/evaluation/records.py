@@ -25,7 +25,7 @@ class Delivery:
 
     trigger_mjd: TAI days; trigger_flux_njy: difference flux as the packet states it, nJy; log_offset: place of the
     trigger in the stamp log (or, offline, in the archive); ingest_time, publish_time: Unix time in s at which the
-    packet was taken in and the record was ready. Times are not part of the record's identity.
+    packet was taken in (None offline) and the record was ready. Times are not part of the record's identity.
     """
 
     trigger_source_id: str

@@ -149,11 +149,12 @@ def _write(part: Part, done: _Done) -> None:
     for record in done.result.records:
         trigger = batch.decoded[record.offset - first].stamped
         if record.publish and trigger is not None:
-            delivery = _delivery(trigger, record.offset, batch.ingested, done.published)
+            delivery = _delivery(trigger, record.offset, done.published)
             part.record(DeliveredRecord(record.classification, delivery))
 
 
-def _delivery(trigger: StampedPacket, offset: int, ingested: float, published: float) -> Delivery:
+def _delivery(trigger: StampedPacket, offset: int, published: float) -> Delivery:
+    """Without a time of ingest: packets wait here for their batch, so that a latency from it would mean nothing."""
     return Delivery(
         trigger_source_id=trigger.source_id,
         trigger_mjd=trigger.mjd,
@@ -161,7 +162,6 @@ def _delivery(trigger: StampedPacket, offset: int, ingested: float, published: f
         trigger_flux_njy=trigger.flux_njy,
         trigger_flux_err_njy=trigger.flux_err_njy,
         log_offset=offset,
-        ingest_time=ingested,
         publish_time=published,
     )
 

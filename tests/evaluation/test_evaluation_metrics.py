@@ -18,6 +18,7 @@ from broker_plugin.evaluation.bootstrap import (
     paired_difference,
     resampled_metrics,
 )
+from broker_plugin.evaluation.novelty import timing_report
 from broker_plugin.evaluation.scores import abstention_curve, classwise_ece, slice_scores
 from broker_plugin.evaluation.summary import Options, compare, evaluate
 from broker_plugin.evaluation.table import build_table
@@ -168,6 +169,21 @@ def test_novelty_and_timing() -> None:
     assert report["novelty"]["num_outside"] == sum(outside)
     assert report["timing"]["latency_s"]["p50"] == pytest.approx(0.02, abs=1e-6)
     assert report["timing"]["records_per_s"] == pytest.approx(100, rel=0.01)
+
+
+def test_offline_records_have_no_latency() -> None:
+    """Records without a time of ingest have a throughput and no latency; those of one batch have neither."""
+    batches = [1000.0] * 7 + [1002.0] * 6 + [1004.0] * 4
+    said = [
+        make_record("a", (1, 0, 0, 0), num_frames=n + 1, last_mjd=60000.0 + n, publish_time=time)
+        for n, time in enumerate(batches)
+    ]
+    found = {"num_records": 17, "latency_s": None, "span_s": 4.0, "records_per_s": 2.5}
+    assert timing_report(build_table(said, None)) == found
+    alone = {"num_records": 7, "latency_s": None, "span_s": 0.0, "records_per_s": None}
+    assert timing_report(build_table(said[:7], None)) == alone
+    unknown = make_record("a", (1, 0, 0, 0), num_frames=1, last_mjd=60000.0)
+    assert timing_report(build_table([unknown], None)) is None
 
 
 def test_no_overlap_is_an_error() -> None:

@@ -174,6 +174,23 @@ def test_the_page_opens_and_fits(evaluated: Path, browser: Any, name: str, width
 
 
 @pytest.mark.chromium
+def test_offline_records_show_no_latency(evaluated: Path, browser: Any, tmp_path: Path) -> None:
+    """Where records have no time of ingest the page gives their throughput, and says why it gives no latency."""
+    evaluation = json.loads((evaluated / "out" / "evaluation.json").read_text())
+    read = "return document.getElementById('timing').innerText"
+    open_page(browser, evaluated / "out" / "report.html", 1400, 1000)
+    assert "ingest to publish" in browser.execute_script(read)
+    evaluation["timing"] |= {"latency_s": None}
+    page = tmp_path / "report.html"
+    page.write_text(render_report(evaluation, None, []), encoding="utf-8")
+    open_page(browser, page, 1400, 1000)
+    text = browser.execute_script(read)
+    assert "ingest to publish" not in text
+    assert "no latency is given" in text
+    assert "a second" in text
+
+
+@pytest.mark.chromium
 def test_plots_answer(evaluated: Path, browser: Any) -> None:
     """Every metric can be drawn against every axis, a slice can be opened, a legend hides its line."""
     open_page(browser, evaluated / "out" / "report.html", 1400, 1000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import zlib
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def test_png_is_read_by_another_reader(tmp_path: Path) -> None:
     assert zlib.crc32(png_bytes(rgb)) == zlib.crc32(png_bytes(rgb))
 
 
-@pytest.mark.parametrize("width", [60, 140])
+@pytest.mark.parametrize("width", [40, 60, 80, 140])
 def test_terminal_view_fits(archive: Path, width: int) -> None:
     """No line is longer than the terminal; every observed band and class is named; left-out nights are said."""
     view = load_object("ztf:obj0004", archive, None)
@@ -77,6 +78,13 @@ def test_terminal_view_fits(archive: Path, width: int) -> None:
     assert "obj0004" in text
     assert "AGN" in text
     assert "µJy" in text
+    assert "…" not in text
+    assert ("Variable" in text) == (width >= 60)
+    shown = view.scored()[-16:]
+    for line, (_, record) in zip(text.splitlines()[-len(shown) :], shown, strict=True):
+        said = [float(number) for number in re.findall(r"\b[01]\.[0-9]{2}\b", line)]
+        assert said == [round(probability, 2) for probability in record.classification.probabilities or ()]
+        assert (record.classification.status.value in line) == (width >= 60)
     assert (f"of {view.sequence.num_nights} nights" in text) == (view.sequence.num_nights * 8 + 3 > width)
     if SHOTS:
         console.save_svg(str(Path(SHOTS) / f"terminal-{width}.svg"), title="show")

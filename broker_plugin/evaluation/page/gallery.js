@@ -83,7 +83,7 @@ function drawStamps(item) {
   byId("viewer-controls").replaceChildren();
   if (!sequence) { host.replaceChildren(); return; }
   byId("viewer-controls").append(choice("plane", [["science", "science"], ["difference", "difference"]], gallery.plane, (plane) => { gallery.plane = plane; drawStamps(item); }),
-    element("span", { class: "note" }, "rows: bands, columns: nights; black: not observed; dark red: masked"));
+    element("span", { class: "note" }, `rows: bands, columns: nights; black: not observed; dark red: masked${sequence.is_full ? `; the newest ${sequence.curve.days.length} frames` : ""}`));
   const nights = sequence.days.length, scale = Math.max(1, Math.min(2, Math.floor(960 / (nights * STAMP)) || 1)), side = STAMP * scale;
   const image = element("img", { src: dataUrl(sequence.pictures[gallery.plane]), width: nights * side, height: sequence.bands.length * side, alt: `${gallery.plane} stamps of ${item.id}` });
   const mark = element("span", { class: "mark", style: `width:${side}px` });
