@@ -57,10 +57,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _run(verb, rest)
 
 
+class Parser(argparse.ArgumentParser):
+    """Wrong usage is one line, as every other mistake; the usage itself is for ``--help``."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and end with WRONG_USAGE."""
+        raise SystemExit(_complain(f"{message}; see {self.prog} --help", WRONG_USAGE))
+
+
 def parser_of(verb: str) -> argparse.ArgumentParser:
     """The arguments of one verb, of those in VERBS."""
     command = _module(verb)
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=f"convention-broker {verb}",
         description=command.HELP,
         epilog=f"example:\n  {command.EXAMPLE}",

@@ -34,12 +34,12 @@ def run_demo(*, broker: str | None, output: Path, num_objects: int) -> int:
     """See the verb's help. 1 when an offset has no outcome; BrokerError when the worker fails or takes too long."""
     console = Console()
     output.mkdir(parents=True, exist_ok=True)
-    packets = gather(num_objects)
-    num_packets = len(packets.payloads)
     with ExitStack() as stack:
         address = broker or stack.enter_context(embedded_broker())
         flags = worker_flags(address, output, embedded=broker is None)
         settings = load_settings(flags=flags)
+        packets = gather(num_objects)
+        num_packets = len(packets.payloads)
         num_simulated = num_packets - packets.num_real
         counts = f"{packets.num_real} real and {num_simulated} simulated alerts"
         console.print(f"{counts} -> {address}, topic {settings.input.topics[0]}")

@@ -53,7 +53,7 @@ def gather(num_objects: int) -> DemoPackets:
 def _real() -> Iterator[bytes]:
     folder = Path(os.environ.get("CONVENTION_SAMPLE_DATA") or DEFAULT_FOLDER)
     paths = [path for name in REAL_PACKETS if (path := folder / name).exists()]
-    return (packet.payload for packet in ArchiveReader(paths, _refuse))
+    return (packet.payload for packet in ArchiveReader(paths, _refuse)) if paths else iter(())
 
 
 def _refuse(damage: Damage) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from broker_plugin.commands.common import add_settings_arguments, settings_from
-from broker_plugin.settings import Settings
-from model.bundle_store import resolve_bundle
 from schemas.errors import BundleError, SettingsError
+
+if TYPE_CHECKING:
+    from broker_plugin.settings import Settings
 
 HELP: Final = "Validate the settings (flags, environment, file, defaults) and print what a worker would run with."
 CONNECTIONS: Final = ("input", "internal", "output")
@@ -49,6 +50,8 @@ def run(args: argparse.Namespace) -> int:
 
 def missing_files(settings: Settings) -> Iterator[str]:
     """What the settings name and a worker could not read here: bundles, certificates. Nothing is loaded."""
+    from model.bundle_store import resolve_bundle
+
     for key in ("bundles", "challengers"):
         for path in getattr(settings.classify, key):
             try:

@@ -61,8 +61,15 @@ def test_overview_lists_every_verb() -> None:
 
 
 def test_wrong_usage_is_one_line() -> None:
-    """An unknown verb and an unknown setting end with status 2 and one line."""
-    for arguments in (["wroker"], ["check-config", "--set", "input.topcs=x"]):
+    """An unknown verb, setting, flag, choice or action ends with status 2 and one line."""
+    for arguments in (
+        ["wroker"],
+        ["check-config", "--set", "input.topcs=x"],
+        ["networks", "--jsno"],
+        ["simulate", "--survey", "hubble", "--output", "x"],
+        ["bundle", "forget", "x"],
+        ["demo", "--objects", "0"],
+    ):
         result = run(*arguments)
         assert result.returncode == 2
         assert result.stdout == ""
@@ -73,6 +80,7 @@ def test_wrong_usage_is_one_line() -> None:
 MISTAKES = {
     "unknown setting": (["worker", "--set", "classify.bundels=[]"], 2, "classify.bundels"),
     "bad address": (["worker", "--set", "input.bootstrap_servers=localhost"], 2, "is not HOST:PORT"),
+    "bad address of the demo": (["demo", "--broker", "localhost"], 2, "is not HOST:PORT"),
     "unknown host": (
         ["worker", "--role", "ingest", "--set", "internal.bootstrap_servers=broker.invalid:9092"],
         1,
