@@ -3,7 +3,7 @@ simulated?
 
 The area under the ROC curve of a small convolutional network on single stamps (science and difference plane, arcsinh
 of flux over noise, masks), five folds split by object, overall and by magnitude. 0.5: it cannot; 1: it always can.
-The simulation is not tuned on it: the figure says how far from real stamps a bundle is trained.
+No parameter of the simulation is fitted to it: the figure says how far from real stamps a bundle is trained.
 """
 
 from __future__ import annotations
