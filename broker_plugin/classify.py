@@ -19,7 +19,7 @@ from broker_plugin.classify_engine import ClassifyEngine
 from broker_plugin.classify_metrics import ClassifyMetrics
 from broker_plugin.dead_letters import DeadLetterWriter
 from broker_plugin.delivery import Delivery
-from broker_plugin.kafka import messages_of
+from broker_plugin.kafka import next_batch
 from broker_plugin.ledger import LedgerWriter
 from broker_plugin.messages import HEADER_INGEST_TIME, HEADER_PRODUCER_TIME, BatchResult, LogMessage
 from broker_plugin.metrics import Step
@@ -105,7 +105,8 @@ class ClassifyRole:
     def step(self) -> int:
         """One batch; returns its number of messages. Raises BrokerError, StoreError or InferenceError."""
         classify = self._settings.classify
-        batch = list(messages_of(self._consumer.consume(classify.batch_size, timeout=classify.batch_deadline_s)))
+        internal = self._settings.internal
+        batch = next_batch(self._consumer, internal, classify.batch_size, classify.batch_deadline_s)
         messages = [_log_message(message) for message in batch]
         if not messages:
             self.partitions.report()

@@ -7,15 +7,14 @@ group moved on, and the batch is read again by whoever has its partitions now.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, Protocol
+from typing import Protocol
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from broker_plugin.fatal_errors import FENCED
 from broker_plugin.kafka import AckedProducer, commit_offsets
 from schemas.errors import BrokerError
-
-FENCED: Final = frozenset({KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED})
 
 log = structlog.get_logger(__name__)
 

@@ -12,7 +12,7 @@ import structlog
 from confluent_kafka import Consumer, Message, TopicPartition
 
 from broker_plugin.dead_letters import DeadLetterWindow, DeadLetterWriter
-from broker_plugin.kafka import AckedProducer, commit_offsets, messages_of
+from broker_plugin.kafka import AckedProducer, commit_offsets, next_batch
 from broker_plugin.ledger import LedgerWriter, Outcomes
 from broker_plugin.messages import (
     HEADER_INGEST_TIME,
@@ -118,7 +118,7 @@ class IngestRole:
         when more than the set share of packets cannot be read."""
         ingest = self._settings.ingest
         self._pauses.resume_due()
-        batch = list(messages_of(self._consumer.consume(ingest.batch_size, timeout=ingest.batch_deadline_s)))
+        batch = next_batch(self._consumer, self._settings.input, ingest.batch_size, ingest.batch_deadline_s)
         if not batch:
             self.partitions.report()
             return 0

@@ -17,6 +17,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
+from broker_plugin.fatal_errors import FatalErrors
 from broker_plugin.kafka_logs import logged
 from broker_plugin.settings import Connection, InputSettings, WorkerSettings
 from schemas.errors import BrokerError
@@ -128,10 +129,13 @@ class AckedProducer:
             # a transaction that its process left open holds back readers for at most this long
             config |= {"transactional.id": transactional_id, "transaction.timeout.ms": config["delivery.timeout.ms"]}
         self._producer = Producer(config | logged(connection, "producer"))
+        self._fatal = FatalErrors(self._address, "producer")
 
-    def serve(self) -> None:
-        """Let librdkafka say what it has to say: between batches, or it piles up while there are none."""
-        self._producer.poll(0)
+    def serve(self, wait_s: float = 0.0) -> None:
+        """Let librdkafka say what it has to say: between batches, or it piles up while there are none. BrokerError
+        when it has given up."""
+        with self._fatal:
+            self._producer.poll(wait_s)
 
     def produce(self, topic: str, *, key: bytes | None, value: bytes, headers: Headers = ()) -> None:
         """Queue one message; waits for room when the queue is full. BrokerError when it cannot be queued."""
@@ -141,16 +145,17 @@ class AckedProducer:
                     topic, key=key, value=value, headers=list(headers), on_delivery=self._on_delivery
                 )
             except BufferError:
-                self._producer.poll(0.1)
+                self.serve(0.1)
                 continue
             except KafkaException as error:
                 raise BrokerError(f"message of {len(value)} bytes for {topic}: {error}") from error
-            self._producer.poll(0)
+            self.serve()
             return
 
     def flush(self) -> None:
         """Wait until everything queued is acknowledged; BrokerError when anything is not."""
-        left = self._producer.flush(self._timeout_s + 5)
+        with self._fatal:
+            left = self._producer.flush(self._timeout_s + 5)
         if left or self._failures:
             failures, self._failures = self._failures, []
             raise BrokerError(
@@ -160,6 +165,14 @@ class AckedProducer:
     def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
         if error is not None:
             self._failures.append(f"{message.topic()}: {error}")
+
+
+def next_batch(consumer: Consumer, connection: Connection, size: int, wait_s: float) -> list[Message]:
+    """At most ``size`` messages, those that arrive within ``wait_s``; rebalances are answered in here, and what their
+    callbacks raise is raised. BrokerError on an error event that librdkafka does not mend by itself."""
+    with FatalErrors(connection.bootstrap_servers, "consumer"):
+        batch = consumer.consume(size, timeout=wait_s)
+    return list(messages_of(batch))
 
 
 def messages_of(batch: Sequence[Message]) -> Iterator[Message]:

@@ -83,7 +83,8 @@ def test_a_paused_worker_is_not_heard_when_it_wakes(kafka: str, tmp_path: Path, 
 
 def test_a_second_process_of_an_instance_fences_the_first(kafka: str, tmp_path: Path) -> None:
     """Two processes of one worker.instance_id: the older one is fenced, says so, and ends with exit status 1."""
-    run = stamped(kafka, tmp_path, "worker.instance_id=one")
+    # the sleep must not outlast the delivery timeout, or what the older one says first is that
+    run = stamped(kafka, tmp_path, "worker.instance_id=one", "worker.delivery_timeout_s=60")
     newer = run.changed(f'classify.state_dir="{tmp_path / "newer"}"')
     with run.role("classify", dies_at=Point.PRODUCED, number=2, by=signal.SIGSTOP) as older:
         await_stopped(older)
