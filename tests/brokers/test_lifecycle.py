@@ -73,8 +73,9 @@ def test_a_static_member_restarts_without_a_rebalance(kafka: str, tmp_path: Path
         member.log = tmp_path / f"{name}.log"
     packets = packets_of(51, 6, 10)
     with members[1].role("ingest"):
+        await_event(members[1], "assigned")
         with members[0].role("ingest") as first:
-            await_shared(members[1])
+            await_event(members[1], "revoked")
             put(run, topic, packets[:30])
             run_until(run, 30)
             before = rebalances(metrics_port(members[1].log))
@@ -89,12 +90,12 @@ def test_a_static_member_restarts_without_a_rebalance(kafka: str, tmp_path: Path
     assert all(account.balanced for account in accounts.values())
 
 
-def await_shared(member: Run) -> None:
-    """Until the member has given partitions to the other one."""
+def await_event(member: Run, event: str) -> None:
+    """Until the member was assigned its first partitions, or has given some to another."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         started = '"event": "started"' in member.log.read_text()
-        if started and rebalances(metrics_port(member.log)).get("revoked", 0) >= 1:
+        if started and rebalances(metrics_port(member.log)).get(event, 0) >= 1:
             return
         time.sleep(0.2)
     raise AssertionError(member.log.read_text())
