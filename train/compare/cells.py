@@ -239,8 +239,11 @@ def _epoch_steps(recipe: Recipe, data: DataSet) -> int:
 def step_seconds(recipe: Recipe, data: DataSet, device: str) -> float:
     """Of one training step, validation apart: data, forward, backward and optimiser on a typical batch; the median of
     six. On the CPU it is what the threads compute, so that a busy machine gives the same."""
-    threads = torch.get_num_threads()
-    clock = (lambda: time.process_time() / threads) if device == "cpu" else time.monotonic
+    share = 1.0 / torch.get_num_threads()
+
+    def clock() -> float:
+        return share * time.process_time() if device == "cpu" else time.monotonic()
+
     sampler = Sampler(data, recipe)
     network = registry.create(recipe.network.name, **recipe.network.full_config).to(device).train()
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-4, amsgrad=True)
