@@ -6,24 +6,30 @@ import json
 import signal
 import subprocess
 import sys
+import time
+from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+from confluent_kafka import KafkaException
 
 from broker_plugin.cli import main
 from broker_plugin.demo import total
+from broker_plugin.kafka import admin_client
 from broker_plugin.replay.kafka_job import create_input_topic, replay_into_kafka
 from broker_plugin.replay.offline import OfflineOptions
 from broker_plugin.replay.offline_job import replay_offline
 from broker_plugin.replay.progress import ReplayProgress
 from broker_plugin.replay.stream import StreamOptions
 from broker_plugin.settings import InputSettings, Settings
+from broker_plugin.settings_sources import load_settings
 from broker_plugin.topic_reader import read_topic
 from broker_plugin.topics import create_topics
 from schemas.archive.faults import Faults
 from schemas.classification import Classification, Status
+from schemas.ledger import LedgerEntry
 from schemas.synthetic import SMALL, generate_packets
 from tests.archive.archives import packets, tar
 from tests.brokers.support import Accounts, Run
@@ -33,6 +39,9 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(280)]
 
 ROOT = Path(__file__).parents[2]
 NUM_OBJECTS, NUM_FRAMES = 204, 4
+# the samples are years apart, and an object that left the state would start anew when a packet of it comes late
+LONG_STATE = "classify.late_days=10000"
+NUM_REAL = 285 + 34 + 107 + 3  # packets of REAL
 REAL = (
     "ztf/astrolabsoftware+fink-broker/converted/stream_20231017_18.v4_02.avro",
     "ztf/mwvgroup+Pitt-Google-Broker/SuperNNova/ZTF21abiuvdk",
@@ -66,17 +75,46 @@ def replay_to_files(settings: Settings, archive: Sequence[Path], folder: Path) -
     return values_by_object(folder)
 
 
-def live_values(run: Run, num_packets: int, num_workers: int) -> dict[str, list[bytes]]:
-    """Object id -> the values of its records, in order, of ``num_workers`` workers that read it all."""
+def make_run(address: str, folder: Path, *, num_partitions: int) -> Run:
+    """Settings on fresh topics, the input topic with so many partitions."""
+    folder.mkdir()
+    run = Run(address, folder, LONG_STATE)
+    create_topics(run.settings.internal, run.settings.output)
+    create_input_topic(run.settings, run.settings.input.topics[0], num_partitions)
+    return run
+
+
+def await_outcomes(run: Run, worker: subprocess.Popen[bytes], num_packets: int) -> None:
+    """Until every packet and every stamp has its outcome."""
 
     def done(accounts: Accounts) -> bool:
         read = total(accounts, "ingest") - total(accounts, "ingest", "absent")
         return read >= num_packets and total(accounts, "classify") >= total(accounts, "ingest", "stamped")
 
-    with ExitStack() as stack:
-        workers = [stack.enter_context(run.worker()) for _ in range(num_workers)]
-        accounts = run.await_accounts(workers[0], done, timeout_s=200)
+    accounts = run.await_accounts(worker, done, timeout_s=200)
     assert all(account.balanced for account in accounts.values())
+
+
+def await_shared(run: Run, num_members: int, *, timeout_s: float = 120.0) -> None:
+    """Until each of the two groups has so many members and every one has a partition."""
+    admin = admin_client(run.settings.internal)
+    groups = [run.settings.input.group, run.settings.internal.group]
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            answers = admin.describe_consumer_groups(groups, request_timeout=5).values()
+            described = [answer.result(6) for answer in answers]
+            shares = [[len(m.assignment.topic_partitions) for m in group.members] for group in described]
+        except (KafkaException, TimeoutError):  # a group that is not there yet
+            shares = [[]]
+        if all(len(share) == num_members and min(share) for share in shares):
+            return
+        assert time.monotonic() < deadline, f"{shares}: {run.log.read_text()[-4000:]}"
+        time.sleep(0.2)
+
+
+def published_values(run: Run) -> dict[str, list[bytes]]:
+    """Object id -> the values of its records, in order, of the output topic."""
     found: dict[str, list[bytes]] = {}
     for message in read_topic(run.settings.output, run.settings.output.topic):
         object_id = (message.key() or b"").decode().partition(":")[2]
@@ -84,46 +122,76 @@ def live_values(run: Run, num_packets: int, num_workers: int) -> dict[str, list[
     return found
 
 
+def instances(run: Run) -> Counter[str]:
+    """Role -> how many processes entered something in the ledger."""
+    internal = run.settings.internal
+    entries = [LedgerEntry.from_bytes(m.value() or b"") for m in read_topic(internal, internal.ledger_topic)]
+    return Counter(role for role, _ in {(entry.role, entry.instance) for entry in entries})
+
+
+class Night(NamedTuple):
+    """A simulated archive and its objects."""
+
+    path: Path
+    objects: frozenset[str]
+
+
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def night(tmp_path_factory: pytest.TempPathFactory) -> Night:
     """A simulated night of more than 200 objects that each become eligible, as a tar."""
-    simulated = generate_packets(seed=31, num_objects=NUM_OBJECTS, num_frames=NUM_FRAMES, form=SMALL)
+    simulated = list(generate_packets(seed=31, num_objects=NUM_OBJECTS, num_frames=NUM_FRAMES, form=SMALL))
     path = tmp_path_factory.mktemp("simulated") / "night.tar"
     path.write_bytes(tar({f"{number}.avro": packet.payload for number, packet in enumerate(simulated)}))
-    return path
+    return Night(path, frozenset(packet.object_id for packet in simulated))
+
+
+@pytest.fixture(scope="module")
+def paths(night: Night, sample_data: Path) -> list[Path]:
+    """The two-night stream, SN 2021rhu, LSST packets, and the simulated night."""
+    return [*(sample_data / name for name in REAL), night.path]
+
+
+@pytest.fixture(scope="module")
+def offline(paths: list[Path], night: Night, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[bytes]]:
+    """Object id -> the values of its records in an undisturbed offline replay; at least 200 of the simulated objects
+    became eligible."""
+    values = replay_to_files(load_settings(flags=[LONG_STATE]), paths, tmp_path_factory.mktemp("offline"))
+    ends = [Classification.from_bytes(values[name][-1]) for name in night.objects]
+    assert sum(end.status is not Status.TOO_SHORT for end in ends) >= 200
+    assert len(values) > len(night.objects) + 100
+    return values
 
 
 @pytest.mark.data
-def test_one_partition_equals_offline_replay(kafka: str, tmp_path: Path, archive: Path, sample_data: Path) -> None:
-    """Through one input partition and one ingest process every record of every object is byte-equal to offline
-    replay, in order: the two-night stream, SN 2021rhu, LSST packets, and 204 simulated objects."""
-    paths = [*(sample_data / name for name in REAL), archive]
-    run = Run(kafka, tmp_path / "live", "worker.metrics_port=0")
-    (tmp_path / "live").mkdir()
-    create_topics(run.settings.internal, run.settings.output)
-    create_input_topic(run.settings, run.settings.input.topics[0], 1)
+def test_one_partition_equals_offline_replay(
+    kafka: str, tmp_path: Path, paths: list[Path], offline: dict[str, list[bytes]]
+) -> None:
+    """Through one input partition and one ingest process every record of every object, real or simulated, is
+    byte-equal to offline replay, in order."""
+    run = make_run(kafka, tmp_path / "live", num_partitions=1)
     num_packets = replay_live(run.settings, paths, tmp_path / "sent")
-    assert num_packets == 285 + 34 + 107 + 3 + NUM_OBJECTS * NUM_FRAMES
-    live = live_values(run, num_packets, 1)
-    offline = replay_to_files(run.settings, paths, tmp_path / "offline")
-    ends = [Classification.from_bytes(values[-1]) for values in offline.values()]
-    assert sum(end.status is not Status.TOO_SHORT for end in ends) >= 200
-    assert live == offline
+    assert num_packets == NUM_REAL + NUM_OBJECTS * NUM_FRAMES
+    with run.worker() as worker:
+        await_outcomes(run, worker, num_packets)
+    assert published_values(run) == offline
 
 
-def test_several_partitions_end_as_offline_replay(kafka: str, tmp_path: Path, archive: Path) -> None:
-    """Shuffled, doubled and late through three input partitions and two workers, the last record of every object is
-    that of the undisturbed offline replay."""
-    run = Run(kafka, tmp_path / "live", "worker.metrics_port=0")
-    (tmp_path / "live").mkdir()
-    create_topics(run.settings.internal, run.settings.output)
-    create_input_topic(run.settings, run.settings.input.topics[0], 3)
+@pytest.mark.data
+def test_several_partitions_end_as_offline_replay(
+    kafka: str, tmp_path: Path, paths: list[Path], offline: dict[str, list[bytes]]
+) -> None:
+    """The same packets, shuffled, doubled and late, through three input partitions and two workers with a state of
+    their own, both at work: the last record of every object is that of the undisturbed offline replay."""
+    first = make_run(kafka, tmp_path / "live", num_partitions=3)
+    second = first.changed(f'classify.state_dir="{tmp_path / "second"}"')
     faults = Faults(window=100, duplicate=0.2, delay=0.2, reach=200, seed=3)
-    num_packets = replay_live(run.settings, [archive], tmp_path / "sent", faults)
-    assert num_packets > NUM_OBJECTS * NUM_FRAMES
-    live = live_values(run, num_packets, 2)
-    offline = replay_to_files(run.settings, [archive], tmp_path / "offline")
-    assert len(offline) == NUM_OBJECTS
+    with first.worker() as worker, second.worker():
+        await_shared(first, 2)
+        num_packets = replay_live(first.settings, paths, tmp_path / "sent", faults)
+        await_outcomes(first, worker, num_packets)
+    assert num_packets > NUM_REAL + NUM_OBJECTS * NUM_FRAMES
+    assert instances(first) == {"ingest": 2, "classify": 2}
+    live = published_values(first)
     assert {name: values[-1] for name, values in live.items()} == {name: v[-1] for name, v in offline.items()}
 
 
