@@ -57,11 +57,9 @@ def commands_page() -> str:
     ]
     for verb in VERBS:
         parser = parser_of(verb)
-        example = (parser.epilog or "").removeprefix("example:").strip()
-        text = re.sub(r"\s*\n\s*", " ", parser.description or "")
-        parts.append(f"## {verb}\n\n{text}\n\n    {example}\n\n{_arguments(parser)}")
+        parts.append(f"## {verb}\n\n{_told(parser)}{_arguments(parser)}")
         for name, inner in _actions(parser):
-            parts.append(f"### {verb} {name}\n\n{_arguments(inner)}")
+            parts.append(f"### {verb} {name}\n\n{_told(inner)}{_arguments(inner)}")
     return "\n".join(parts)
 
 
@@ -95,6 +93,12 @@ def _type(annotation: Any) -> str:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "table: " + ", ".join(annotation.model_fields)
     return _type(inner[0])  # Annotated
+
+
+def _told(parser: argparse.ArgumentParser) -> str:
+    text = re.sub(r"\s*\n\s*", " ", parser.description or "")
+    example = (parser.epilog or "").removeprefix("example:").strip()
+    return (f"{text}\n\n" if text else "") + (f"    {example}\n\n" if example else "")
 
 
 def _arguments(parser: argparse.ArgumentParser) -> str:

@@ -25,26 +25,56 @@ HELP: Final = (
     "run the comparison."
 )
 EXAMPLE: Final = "convention-broker train --recipe debug --output runs/debug"
+# action -> (one line, what is typed after its name)
+ACTIONS: Final = {
+    "export-log": (
+        "freeze the stamp log to a snapshot of sequences with a digest",
+        "--config deploy/config.example.toml --output snapshots/today",
+    ),
+    "import-archive": (
+        "archived alert packets to a snapshot of sequences",
+        "ztf_public_20210901.tar.gz --output snapshots/ztf",
+    ),
+    "import-published": (
+        "the published SDSS stamp layout (.npz) to sequences",
+        "published/npz --output sets/published",
+    ),
+    "compare": (
+        "networks and controls on the same objects, cell by cell; the table",
+        "--plan published --output docs/comparison --minutes 170",
+    ),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Training itself, and a sub-verb for each way to make a training set."""
     add_training_arguments(parser)
     verbs = parser.add_subparsers(dest="action", required=False, metavar="ACTION")
-    export = verbs.add_parser("export-log", help="freeze the stamp log to a snapshot of sequences with a digest")
+    export = _add_action(verbs, "export-log")
     add_settings_arguments(export)
-    archive = verbs.add_parser("import-archive", help="archived alert packets to a snapshot of sequences")
+    archive = _add_action(verbs, "import-archive")
     archive.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files, folders, tars, Kafka dumps")
     programs = "ZTF programs let through; may be repeated; default 1"
     archive.add_argument("--programid", type=int, action="append", default=[], metavar="N", help=programs)
-    published = verbs.add_parser("import-published", help="the published SDSS stamp layout (.npz) to sequences")
+    published = _add_action(verbs, "import-published")
     published.add_argument("source", type=Path, metavar="DIR", help="a folder of one .npz an object")
     mapping = "class mapping, CSV name,class; default: the names of TNS and SIMBAD"
     published.add_argument("--mapping", type=Path, default=None, metavar="FILE", help=mapping)
-    compare = verbs.add_parser("compare", help="networks and controls on the same objects, cell by cell; the table")
+    compare = _add_action(verbs, "compare")
     add_comparison_arguments(compare)
     for verb in (export, archive, published):
         verb.add_argument("--output", type=Path, required=True, metavar="DIR", help="a folder that is new or empty")
+
+
+def _add_action(verbs: argparse._SubParsersAction[argparse.ArgumentParser], name: str) -> argparse.ArgumentParser:
+    help_text, rest = ACTIONS[name]
+    return verbs.add_parser(
+        name,
+        help=help_text,
+        description=f"{help_text[0].upper()}{help_text[1:]}.",
+        epilog=f"example:\n  convention-broker train {name} {rest}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
 
 
 def run(args: argparse.Namespace) -> int:

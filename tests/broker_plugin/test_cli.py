@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from broker_plugin.cli import VERBS
+from broker_plugin.cli import VERBS, parser_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,6 +39,20 @@ def test_help_is_fast_and_shows_an_example(verb: str) -> None:
     assert result.returncode == 0
     assert f"convention-broker {verb}" in result.stdout.split("example:")[1]
     assert min(seconds) < 0.5
+
+
+@pytest.mark.parametrize("action", ["export-log", "import-archive", "import-published", "compare"])
+def test_help_of_a_training_action_shows_an_example(
+    action: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``train ACTION --help`` says what the action does and shows a command that its own arguments accept."""
+    monkeypatch.setenv("COLUMNS", "120")
+    with pytest.raises(SystemExit):
+        parser_of("train").parse_args([action, "--help"])
+    example = capsys.readouterr().out.split("example:")[1].strip()
+    command, verb, *arguments = shlex.split(example)
+    assert (command, verb, arguments[0]) == ("convention-broker", "train", action)
+    assert parser_of("train").parse_args(arguments).output
 
 
 @pytest.mark.parametrize("verb", sorted(VERBS))
