@@ -41,6 +41,9 @@ VERBS: Final[dict[str, tuple[str, str]]] = {
     "show": ("show", "an object's sequence, light curve and probabilities, in the terminal and as PNG"),
 }
 
+# argparse's "invalid int value: 'x'" -> "expected a whole number, not 'x'"
+ARGPARSE_NAMES: Final = {"int": "a whole number", "float": "a number"}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; errors of the project end in one line on standard error, never in a traceback."""
@@ -62,6 +65,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and end with WRONG_USAGE."""
+        for name, words in ARGPARSE_NAMES.items():
+            message = message.replace(f"invalid {name} value:", f"expected {words}, not")
         raise SystemExit(_complain(f"{message}; see {self.prog} --help", WRONG_USAGE))
 
 

@@ -70,7 +70,11 @@ class Connection(Section):
 class RegistrySettings(Connection):
     """A cluster with a schema registry beside it."""
 
-    registry_url: str | None = Field(None, description="Confluent-compatible schema registry, http(s)://HOST[:PORT]")
+    registry_url: str | None = Field(
+        None,
+        description="Confluent-compatible schema registry, http(s)://HOST[:PORT]",
+        examples=["http://127.0.0.1:8081"],
+    )
     registry_username: str | None = None
     registry_password: SecretStr | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -11,9 +12,9 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, TomlConfigSettingsSource
-from pydantic_settings import SettingsError as SourceError
 
 from broker_plugin.settings import ENV_PREFIX, Settings
+from broker_plugin.settings_errors import Source, example, expected_shape, what_was_expected
 from schemas.errors import SettingsError
 
 # names with our prefix that are not settings: they steer the tests
@@ -32,7 +33,7 @@ def load_settings(
     names = os.environ
     from_flags = _parse_flags(flags)
     from_file = _read_file(file)
-    _refuse_unknown_names(names)
+    _refuse_bad_names(names)
 
     class Loaded(Settings):
         @classmethod
@@ -52,8 +53,6 @@ def load_settings(
     except ValidationError as error:
         lines = [_explain(problem, from_flags, names, from_file, file) for problem in error.errors()]
         raise SettingsError("; ".join(lines)) from error
-    except SourceError as error:
-        raise SettingsError(f"environment: {error}: lists and tables are written as JSON") from error
 
 
 def _read_file(file: Path | None) -> dict[str, Any]:
@@ -81,15 +80,15 @@ def _parse_flags(flags: Sequence[str]) -> dict[str, Any]:
         table = values.setdefault(section, {})
         *parents, leaf = name.split(".")
         for parent in parents:
-            table = table.setdefault(parent, {})
-        if leaf in table:
+            table = table.setdefault(parent, {}) if isinstance(table, dict) else table
+        if not isinstance(table, dict) or leaf in table:
             raise SettingsError(f"--set {key} is given twice")
         table[leaf] = value
     return values
 
 
-def _refuse_unknown_names(names: Mapping[str, str]) -> None:
-    for name in names:
+def _refuse_bad_names(names: Mapping[str, str]) -> None:
+    for name, text in names.items():
         if not name.upper().startswith(ENV_PREFIX) or name.upper() in OTHER_ENV_NAMES:
             continue
         section, _, key = name[len(ENV_PREFIX) :].lower().partition("__")
@@ -99,6 +98,19 @@ def _refuse_unknown_names(names: Mapping[str, str]) -> None:
                 f"environment variable {name} is no setting: expected {ENV_PREFIX}<SECTION>__<KEY> with a section "
                 f"of {sections}"
             )
+        _refuse_bad_json([section, *key.split("__")], name.upper(), text)
+
+
+def _refuse_bad_json(location: list[str], name: str, text: str) -> None:
+    # here, because the library's own error names neither the variable nor the key
+    shape = expected_shape(location)
+    if shape is None:
+        return
+    try:
+        json.loads(text)
+    except ValueError as error:
+        wanted = f"expected a {shape} as JSON{example(location, 'environment')}"
+        raise SettingsError(f"{'.'.join(location)} (environment variable {name}): {wanted}") from error
 
 
 def _explain(
@@ -110,18 +122,20 @@ def _explain(
 ) -> str:
     location = [str(part) for part in problem["loc"]]
     key = ".".join(location) or "settings"
+    given = {name.upper() for name in names}
+    ways = [f"{ENV_PREFIX}{'__'.join(location[:length]).upper()}" for length in range(len(location), 1, -1)]
+    variable = next((way for way in ways if way in given), None)
+    kind: Source = "default"
+    source = "default"
     if _holds(from_flags, location):
-        source = f"--set {key}"
-    elif any(name.upper() == ENV_PREFIX + "__".join(location[:2]).upper() for name in names):
-        source = f"environment variable {ENV_PREFIX}{'__'.join(location[:2]).upper()}"
+        kind, source = "flag", f"--set {key}"
+    elif variable is not None:
+        kind, source = "environment", f"environment variable {variable}"
     elif file is not None and _holds(from_file, location):
-        source = f"file {file}"
-    else:
-        source = "default"
+        kind, source = "file", f"file {file}"
     if problem["type"] == "extra_forbidden":
         return f"{key} ({source}): no such setting{_suggestion(location)}"
-    message = problem["msg"].removeprefix("Value error, ")
-    return f"{key} ({source}): {message}"
+    return f"{key} ({source}): {what_was_expected(problem, kind)}"
 
 
 def _holds(values: Any, location: Sequence[str]) -> bool:

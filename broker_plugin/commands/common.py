@@ -42,7 +42,10 @@ def settings_from(args: argparse.Namespace, *, extra: tuple[str, ...] = ()) -> S
 
 def positive_int(text: str) -> int:
     """An argument that is a whole number from 1; argparse says so otherwise."""
-    number = int(text)
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
     if number < 1:
-        raise argparse.ArgumentTypeError("at least 1")
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, such as 24, not {text!r}")
     return number

@@ -125,6 +125,8 @@ MISTAKES = {
     ),
     "missing records": (["evaluate", "/nowhere/records", "--truth", "/nowhere/truth.csv"], 1, "/nowhere"),
     "unknown reason": (["redrive", "--reason", "bad_luck"], 2, "--reason bad_luck: expected one of bad_avro"),
+    "no number": (["demo", "--objects", "x"], 2, "--objects: expected a whole number from 1, such as 24, not 'x'"),
+    "no seed": (["simulate", "--output", "x", "--seed", "x"], 2, "--seed: expected a whole number, not 'x'"),
     "unknown time": (["redrive", "--since", "yesterday"], 2, "--since 'yesterday': expected"),
 }
 

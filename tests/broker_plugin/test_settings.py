@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from broker_plugin.settings import Settings
+from broker_plugin.settings_errors import example
 from broker_plugin.settings_reference import example_toml
 from broker_plugin.settings_sources import load_settings
 from schemas.errors import SettingsError
@@ -36,7 +39,9 @@ def test_flag_beats_environment_beats_file_beats_default(
     ("flag", "words"),
     [
         ("input.topcs=x", ["input.topcs", "--set", "did you mean topics"]),
-        ("classify.threads=many", ["classify.threads", "--set", "integer"]),
+        ("classify.threads=many", ["classify.threads", "--set", "expected a whole number, such as"]),
+        ("input.topics=3", ["--set input.topics)", "expected a list, such as --set 'input.topics=["]),
+        ("classify.class_prior=3", ["expected a table, such as --set 'classify.class_prior={"]),
         ("nothing=1", ["section.key=value"]),
         ("input.bootstrap_servers=nowhere", ["input.bootstrap_servers", "nowhere", "HOST:PORT"]),
         ("input.bootstrap_servers=h:99999", ["h:99999"]),
@@ -84,6 +89,64 @@ def test_the_environment_is_named_as_the_source(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("CONVENTION_WORKER__METRICS_PORT", "99999")
     with pytest.raises(SettingsError, match="environment variable CONVENTION_WORKER__METRICS_PORT"):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "words"),
+    [
+        ("INPUT__TOPICS", "foo", "input.topics (environment variable {}): expected a list as JSON, such as {}='[\""),
+        ("INPUT__TOPICS", "3", "input.topics (environment variable {}): expected a list, such as {}='[\""),
+        ("CLASSIFY__CLASS_PRIOR", "x", "classify.class_prior (environment variable {}): expected a table as JSON"),
+        ("INGEST__SKY__RA_MIN", "x", "ingest.sky.ra_min (environment variable {}): expected a number, such as {}="),
+    ],
+)
+def test_a_wrong_variable_is_named_with_what_was_expected(
+    key: str, text: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line names the key and the variable, says what was expected and shows a value that would do."""
+    name = f"CONVENTION_{key}"
+    monkeypatch.setenv(name, text)
+    with pytest.raises(SettingsError) as error:
+        load_settings()
+    assert str(error.value).startswith(words.format(name, name))
+    assert "\n" not in str(error.value)
+
+
+def test_a_value_in_place_of_a_table_is_told_how_to_write_it(tmp_path: Path) -> None:
+    """``worker = 3`` in a file is answered with the table's first lines."""
+    path = tmp_path / "bad.toml"
+    path.write_text("worker = 3\n")
+    with pytest.raises(SettingsError, match=r"worker \(file .*\): expected a table: the line \[worker\]"):
+        load_settings(path)
+
+
+def test_a_setting_given_as_value_and_as_table_is_refused() -> None:
+    """``--set`` of a key and of a key below it contradict each other."""
+    with pytest.raises(SettingsError, match=r"classify\.threads\.x is given twice"):
+        load_settings(flags=["classify.threads=1", "classify.threads.x=2"])
+
+
+def test_every_setting_has_an_example_of_its_own_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an error shows as an example is itself accepted for that key, as a flag and as a variable."""
+    for section, table in Settings.model_fields.items():
+        assert isinstance(table.annotation, type)
+        assert issubclass(table.annotation, BaseModel)
+        for key in table.annotation.model_fields:
+            (flag,) = shlex.split(example([section, key], "flag").partition("--set ")[2])
+            assert _complaints(flags=[flag], key=f"{section}.{key}") == []
+            (assigned,) = shlex.split(example([section, key], "environment").partition("such as ")[2])
+            name, _, text = assigned.partition("=")
+            with monkeypatch.context() as patch:
+                patch.setenv(name, text)
+                assert _complaints(flags=[], key=f"{section}.{key}") == []
+
+
+def _complaints(*, flags: list[str], key: str) -> list[str]:
+    try:
+        load_settings(flags=flags)
+    except SettingsError as error:  # of rules between keys only: a password alone, for one
+        return [line for line in str(error).split("; ") if line.startswith(key)]
+    return []
 
 
 def test_secrets_never_print() -> None:
