@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -16,6 +15,7 @@ from threading import current_thread, main_thread
 from types import ModuleType
 from typing import Final, NoReturn
 
+from broker_plugin.interrupts import end_at_signals, was_interrupted
 from broker_plugin.version import plugin_version
 from schemas.errors import ConventionError, SettingsError
 
@@ -92,7 +92,7 @@ def _run(verb: str, arguments: list[str]) -> int:
     if isinstance(sys.stdout, TextIOWrapper):  # file names may hold bytes that are no text
         sys.stdout.reconfigure(errors="backslashreplace")
     if current_thread() is main_thread():
-        signal.signal(signal.SIGTERM, _end)  # so that what a verb started ends with it; roles take it over
+        end_at_signals()  # so that what a verb started ends with it
     try:
         return int(_module(verb).run(args))
     except SettingsError as error:
@@ -101,6 +101,10 @@ def _run(verb: str, arguments: list[str]) -> int:
         return _complain(str(error), FAILED)
     except KeyboardInterrupt:
         return _complain("interrupted", FAILED)
+    except SystemError:  # confluent_kafka's, where it was interrupted
+        if not was_interrupted():
+            raise
+        return _complain("interrupted", FAILED)
     except BrokenPipeError:
         _close_stdout()
         return DONE
@@ -108,10 +112,6 @@ def _run(verb: str, arguments: list[str]) -> int:
         if error.filename is None:
             _close_stdout()
         return _complain(f"{error.filename or 'output'}: {error.strerror or error}", FAILED)
-
-
-def _end(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _complain(message: str, status: int) -> int:

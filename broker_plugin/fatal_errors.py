@@ -13,6 +13,7 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException
 
+from broker_plugin.interrupts import was_interrupted
 from schemas.errors import BrokerError
 
 FENCED: Final = frozenset(
@@ -40,6 +41,8 @@ class FatalErrors:
     def __exit__(self, kind: type | None, value: object, traceback: TracebackType | None) -> None:
         if kind is None or not issubclass(kind, _KINDS):
             return
+        if isinstance(value, SystemError) and was_interrupted():
+            raise KeyboardInterrupt from value
         error = value.args[0] if isinstance(value, KafkaException) else value
         cause = value if isinstance(value, BaseException) else None
         if isinstance(error, KafkaError) and error.code() not in FENCED:

@@ -86,7 +86,7 @@ def resampled_metrics(
         counts_BO[start : start + CHUNK, object_N].astype(np.float64) @ features_NF
         for start in range(0, len(counts_BO), CHUNK)
     ]
-    return metrics_of_sums(np.concatenate(sums))
+    return metrics_of_sums(np.concatenate([np.empty((0, features_NF.shape[1])), *sums]))
 
 
 def intervals(resampled: dict[str, Floats]) -> dict[str, list[float] | None]:

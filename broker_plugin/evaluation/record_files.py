@@ -184,7 +184,7 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
     try:
         yield from readers[path.suffix](path)
     except (ValueError, EOFError, IndexError, KeyError, OSError, zlib.error) as error:
-        raise RecordError(f"{path}: cannot be read: {error!r}") from error
+        raise RecordError(f"{path}: cannot be read, it is damaged or cut short: {error!r}") from error
 
 
 def _read_avro(path: Path) -> Iterator[dict[str, Any]]:

@@ -60,11 +60,13 @@ def read_truth(
             conflicts[f"{object_id} ({known}, {label})"] = None
     if conflicts:
         raise EvaluationError(f"{path}: {len(conflicts)} objects have two classes: {_some(conflicts)}")
+    if not labels:
+        raise EvaluationError(f"{path}: holds no object")
     table = TruthTable(path, labels, num_duplicates)
     if not set(labels.values()) & set(CLASS_NAMES):
         raise EvaluationError(
             f"{path}: no object is of a class the networks know ({', '.join(CLASS_NAMES)}); "
-            f"labels found: {_some(table.outside) or 'none'}; rename them with --map LABEL=CLASS"
+            f"labels found: {_some(table.outside)}; rename them with --map LABEL=CLASS"
         )
     return table
 
@@ -102,7 +104,9 @@ def _column(path: Path, columns: list[str], wanted: str | None, usual: tuple[str
     found = [name for name in ((wanted,) if wanted else usual) if name in columns]
     if not found:
         expected = wanted or " or ".join(usual)
-        raise EvaluationError(f"{path}: no {what} column {expected}; columns: {', '.join(columns) or 'none'}")
+        option = "--class-column" if usual is CLASS_COLUMNS else "--object-column"
+        found_columns = ", ".join(columns) or "none"
+        raise EvaluationError(f"{path}: no {what} column {expected}; columns: {found_columns}; name it with {option}")
     return found[0]
 
 

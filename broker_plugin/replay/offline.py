@@ -69,6 +69,10 @@ class OfflineReplay:
         checkpoint, options = self._checkpoint, self._options
         if checkpoint.done:
             return
+        path = self._folder / WORK_FOLDER / CHECKPOINT_NAME
+        if not path.exists():
+            checkpoint.shards = [0] * len(self._shards)
+            checkpoint.write(path)  # from here on the folder is known to be this replay's
         stream = iter(packets)
         with closing(self._shards):
             self._shards.open(self._folder / WORK_FOLDER, checkpoint.job_id, checkpoint.shards)
@@ -89,7 +93,7 @@ class OfflineReplay:
             while not checkpoint.done:
                 self._part(batches, moved)
                 checkpoint.num_left_out = packets.num_left_out
-                checkpoint.write(self._folder / WORK_FOLDER / CHECKPOINT_NAME)
+                checkpoint.write(path)
 
     def _part(self, batches: Iterator[Batch], moved: Callable[[int], None]) -> None:
         """Write one part and move the checkpoint on, in memory; a batch is written while the next is classified."""

@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -46,7 +46,8 @@ def helper_process(make_handler: Callable[[], Handler]) -> Iterator[Helper]:
     context = get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, make_handler), daemon=True)
-    process.start()
+    with _sigint_blocked():
+        process.start()
     theirs.close()  # the only other end is the child's, so that either side sees the other's end
     try:
         yield Helper(ours)
@@ -61,6 +62,17 @@ def num_processors() -> int:
 
 
 @contextmanager
+def _sigint_blocked() -> Iterator[None]:
+    """What is started here never hears Ctrl-C, not even while Python starts; this process hears it afterwards."""
+    resource_tracker.ensure_running()  # it would be started in here, and unblock the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def _mapped() -> Iterator[None]:
     try:
         yield
@@ -69,7 +81,6 @@ def _mapped() -> Iterator[None]:
 
 
 def _serve(connection: Connection, make_handler: Callable[[], Handler]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's, meant for the process that owns this one
     handler: Handler | None = None
     try:
         while True:

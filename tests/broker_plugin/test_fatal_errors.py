@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from broker_plugin.fatal_errors import FatalErrors
+from broker_plugin.interrupts import end_at_signals
 from schemas.errors import BrokerError, StoreError
 
 GUARD = FatalErrors("host:9092", "producer")
@@ -32,6 +35,25 @@ def test_what_is_no_exception_is_caught_too() -> None:
         GUARD.__exit__(KafkaError, KafkaError(KafkaError._FENCED, "a newer one", True), None)
     with pytest.raises(BrokerError, match="see the log lines of this client"), GUARD:
         raise SystemError("returned a result with an exception set")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_lost_ctrl_c_is_found(number: signal.Signals) -> None:
+    """confluent_kafka makes a bare SystemError of a signal that comes while it waits: it is the signal again, and
+    no fault of the client; a SystemError without a signal before it is."""
+    before = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        end_at_signals()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+        with pytest.raises(KeyboardInterrupt), GUARD:
+            raise SystemError("returned NULL without setting an exception")
+        end_at_signals()
+        with pytest.raises(BrokerError), GUARD:
+            raise SystemError("returned NULL without setting an exception")
+    finally:
+        for one, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+            signal.signal(one, handler)
 
 
 def test_other_errors_pass() -> None:

@@ -125,7 +125,8 @@ def test_a_twin_challenger_is_no_better() -> None:
 
 
 def test_a_better_challenger_is_found() -> None:
-    """A sharper challenger is better in nearly every resample, in every metric's own direction."""
+    """A sharper challenger is better in nearly every resample, in every metric's own direction; without resamples
+    there is the difference alone."""
     champion, labels = random_records(300, 1, sharpness=0.5)
     challenger, _ = random_records(300, 1, sharpness=3.0)
     truth = TruthTable(Path("truth.csv"), labels, 0)
@@ -135,6 +136,9 @@ def test_a_better_challenger_is_found() -> None:
     for name in ("accuracy", "macro_f1", "log_loss", "brier"):
         assert result["overall"]["metrics"][name]["challenger_better"] > 0.99, name
     assert len(result["by_frames"]) >= 5
+    without = compare(*tables, Options(num_resamples=0))["overall"]["metrics"]["accuracy"]
+    assert without["difference"] == result["overall"]["metrics"]["accuracy"]["difference"]
+    assert (without["interval"], without["challenger_better"]) == (None, None)
     with pytest.raises(EvaluationError, match="share no scored object"):
         compare(tables[0], build_table([make_record("x", (1, 0, 0, 0), num_frames=3, last_mjd=60001.0)], truth))
 

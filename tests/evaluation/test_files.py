@@ -104,14 +104,14 @@ def test_truth_csv_and_parquet(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("id,kind\n1,SNIa\n", "no class column"),
+        ("id,kind\n1,SNIa\n", "no class column.*--class-column"),
         ("", "no object id column"),
         ("id,class\n1,\n", "row 2 has no class"),
         ("id,class\n1\n", "row 2 has no class"),
         ("id,class\n1,SNIa\n1,AGN\n", r"1 objects have two classes: 1 \(SNIa, AGN\)"),
         ("id,class\n1,SN Ia\n", "spelt 'SNIa' here"),
         ("id,class\n1,TDE\n2,M-dwarf\n", "labels found: M-dwarf, TDE"),
-        ("id,class\n", "labels found: none"),
+        ("id,class\n", "holds no object"),
     ],
 )
 def test_truth_errors(tmp_path: Path, text: str, message: str) -> None:

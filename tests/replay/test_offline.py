@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from broker_plugin.cli import main
+from broker_plugin.evaluation.stamp_archive import StampLogValue
 from broker_plugin.replay.offline import OfflineOptions
+from broker_plugin.replay.parts import Part
 from broker_plugin.replay.stream import StreamOptions
 from schemas.archive.faults import Faults
 from schemas.archive.selection import Selection
@@ -213,6 +215,27 @@ def test_a_replay_of_an_empty_folder_leaves_nothing(tmp_path: Path, capsys: pyte
     assert not (tmp_path / "out").exists()
 
 
+def test_an_interrupted_first_part_goes_on(
+    tmp_path: Path, archive: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C before a part is whole leaves a folder in which the same command goes on, and no other."""
+    command = ["replay", str(archive), "--output", str(tmp_path / "out")]
+
+    def interrupted(self: Part, stamp: StampLogValue) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Part, "stamp", interrupted)
+        assert main(command) == 1
+    assert capsys.readouterr().err == "convention-broker: error: interrupted\n"
+    assert list((tmp_path / "out").glob("*.partial"))
+    assert main([*command, "--survey", "ztf"]) == 2
+    assert "of another replay (it differs in selection)" in capsys.readouterr().err
+    assert main(command) == 0
+    assert main([*command[:-1], str(tmp_path / "whole")]) == 0
+    assert part_contents(tmp_path / "out") == part_contents(tmp_path / "whole")
+
+
 WITH_HELPERS = """
 import sys
 from broker_plugin.cli import main
@@ -236,8 +259,9 @@ def test_a_killed_verb_goes_on(tmp_path: Path) -> None:
     killed = subprocess.Popen([*command, str(tmp_path / "killed")], env=environment, stdout=subprocess.DEVNULL)
     checkpoint = tmp_path / "killed/.replay/checkpoint.json"
     deadline = time.monotonic() + 120
-    while not checkpoint.exists() and time.monotonic() < deadline:
+    while not checkpoint.exists() or not json.loads(checkpoint.read_text())["num_parts"]:
         assert killed.poll() is None
+        assert time.monotonic() < deadline
         time.sleep(0.01)
     killed.kill()
     killed.wait()
