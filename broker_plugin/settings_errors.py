@@ -44,8 +44,10 @@ def what_was_expected(problem: Mapping[str, Any], source: Source) -> str:
 
 
 def expected_shape(location: Sequence[str]) -> str | None:
-    """ "list" or "table" where the setting at ``location`` is one, None for any other setting or an unknown one."""
-    annotation = _bare(_find(location)[1])
+    """What the setting at ``location`` is, "list" or "table"; None for any other setting or an unknown one."""
+    path, annotation, _ = _find(location)
+    if path != list(location):
+        return None
     if get_origin(annotation) is tuple:
         return "list"
     return "table" if get_origin(annotation) is dict or _is_table(annotation) else None

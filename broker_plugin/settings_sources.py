@@ -124,7 +124,8 @@ def _explain(
     key = ".".join(location) or "settings"
     given = {name.upper() for name in names}
     ways = [f"{ENV_PREFIX}{'__'.join(location[:length]).upper()}" for length in range(len(location), 1, -1)]
-    variable = next((way for way in ways if way in given), None)
+    below = [name for name in given if ways and name.startswith(f"{ways[0]}__")]
+    variable = next((name for name in [*ways, *sorted(below)] if name in given), None)
     kind: Source = "default"
     source = "default"
     if _holds(from_flags, location):

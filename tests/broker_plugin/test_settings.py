@@ -97,6 +97,8 @@ def test_the_environment_is_named_as_the_source(monkeypatch: pytest.MonkeyPatch)
         ("INPUT__TOPICS", "foo", "input.topics (environment variable {}): expected a list as JSON, such as {}='[\""),
         ("INPUT__TOPICS", "3", "input.topics (environment variable {}): expected a list, such as {}='[\""),
         ("CLASSIFY__CLASS_PRIOR", "x", "classify.class_prior (environment variable {}): expected a table as JSON"),
+        ("INPUT__TOPCS", "foo", "input.topcs (environment variable {}): no such setting, did you mean topics?"),
+        ("INPUT__GROUP__X", "foo", "input.group (environment variable {}): expected text, such as"),
         ("INGEST__SKY__RA_MIN", "x", "ingest.sky.ra_min (environment variable {}): expected a number, such as {}="),
     ],
 )
