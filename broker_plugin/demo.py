@@ -16,14 +16,14 @@ from rich.console import Console
 from rich.progress import Progress
 
 from broker_plugin.demo_packets import gather
-from broker_plugin.demo_view import draw_one, read_records, show_ledger, show_objects
+from broker_plugin.demo_view import draw_one, read_records, show_bundles, show_ledger, show_objects
 from broker_plugin.embedded_broker import HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS, embedded_broker
 from broker_plugin.kafka import AckedProducer
 from broker_plugin.ledger import Account, audit
 from broker_plugin.settings import Settings
 from broker_plugin.settings_sources import load_settings
 from broker_plugin.topic_reader import read_topic
-from broker_plugin.topics import create_topic, create_topics
+from broker_plugin.topics import create_topic, create_topics, require_brokers
 from schemas.errors import BrokerError
 from schemas.ledger import LedgerEntry
 
@@ -38,6 +38,7 @@ def run_demo(*, broker: str | None, output: Path, num_objects: int) -> int:
         address = broker or stack.enter_context(embedded_broker())
         flags = worker_flags(address, output, embedded=broker is None)
         settings = load_settings(flags=flags)
+        require_brokers(settings, "input")
         packets = gather(num_objects)
         num_packets = len(packets.payloads)
         num_simulated = num_packets - packets.num_real
@@ -58,6 +59,7 @@ def run_demo(*, broker: str | None, output: Path, num_objects: int) -> int:
         records = read_records(settings)
         picture = draw_one(settings, records, packets.drawn, output)
     show_objects(records, packets.drawn, console)
+    show_bundles(records, console)
     show_ledger(accounts, console)
     console.print(f"picture of one sequence: {picture}\nworker's log: {output / 'worker.log'}")
     return 0 if all(account.balanced for account in accounts.values()) else 1
@@ -109,6 +111,15 @@ def total(accounts: dict[tuple[str, str, int], Account], role: str, outcome: str
     )
 
 
+def _accounts_of(worker: subprocess.Popen[bytes], settings: Settings) -> dict[tuple[str, str, int], Account]:
+    try:
+        return read_accounts(settings)
+    except BrokerError as error:
+        ended = "" if worker.poll() is None else f"; the worker has ended with status {worker.returncode}"
+        address = settings.internal.bootstrap_servers
+        raise BrokerError(f"{error}: is the broker at {address} still there?{ended}") from error
+
+
 def follow_ledger(
     settings: Settings, worker: subprocess.Popen[bytes], num_packets: int, console: Console
 ) -> dict[tuple[str, str, int], Account]:
@@ -120,7 +131,7 @@ def follow_ledger(
         while time.monotonic() < deadline:
             if worker.poll() is not None:
                 raise BrokerError(f"the worker ended with status {worker.returncode}: see its log")
-            accounts = read_accounts(settings)
+            accounts = _accounts_of(worker, settings)
             num_read, num_stamps = total(accounts, "ingest"), total(accounts, "ingest", "stamped")
             num_done = total(accounts, "classify")
             progress.update(ingest, completed=num_read)

@@ -38,7 +38,8 @@ def embedded_broker(*, start_timeout_s: float = 20.0) -> Iterator[str]:
     # both addresses, or it listens on every interface
     command = [binary, "broker", "--listener-url", url, "--advertised-listener-url", url]
     command += ["--storage-engine", "memory://tansu/", "--silent"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    # in a session of its own: a Ctrl-C is for what uses it, which then stops it
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         _await(process, port, start_timeout_s)
         yield f"127.0.0.1:{port}"
