@@ -27,6 +27,7 @@ from resource import RUSAGE_CHILDREN, RUSAGE_SELF, getrusage
 from typing import Final
 
 from benchmarks import bench_ingest
+from benchmarks.watching import broker, rates, warm
 from broker_plugin.replay.kafka_job import create_input_topic, replay_into_kafka
 from broker_plugin.replay.offline import OfflineOptions
 from broker_plugin.replay.offline_job import replay_offline
@@ -85,10 +86,10 @@ class Quarters(ReplayProgress):
 
 def ingest_per_s() -> float:
     """Packets a second of the ingest benchmark, on this machine now."""
-    with tempfile.TemporaryDirectory() as name, bench_ingest.broker(None, Path(name)) as (address, kind, pid):
+    with tempfile.TemporaryDirectory() as name, broker(None, Path(name)) as (address, kind, pid):
         samples, _ = bench_ingest.measure(address, Path(name), pid, INGEST_PACKETS, fed_first=True)
-    warm = [sample for sample in samples if sample.done >= bench_ingest.WARM_SHARE * INGEST_PACKETS]
-    per_s = bench_ingest.rates(warm[0], warm[-1])["packets_per_s"]
+    later = warm(samples)
+    per_s = rates(later[0], later[-1])["packets_per_s"]
     print(f"ingest on {kind}: {per_s:.0f} packets/s over {INGEST_PACKETS} packets")
     return per_s
 
@@ -121,7 +122,7 @@ def offline_figures(archive: Path, folder: Path, num_packets: int) -> dict[str, 
 
 def into_kafka_per_s(archive: Path, folder: Path) -> float:
     """Packets a second into a topic, from the first to the last, on a broker of its own."""
-    with bench_ingest.broker(None, folder) as (address, kind, _), ReplayProgress() as progress:
+    with broker(None, folder) as (address, kind, _), ReplayProgress() as progress:
         settings = load_settings(flags=[f"input.bootstrap_servers={address}"])
         create_input_topic(settings, TOPIC, NUM_PARTITIONS)
         started = time.perf_counter()
