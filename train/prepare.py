@@ -42,8 +42,15 @@ def load_sets(
 ) -> tuple[DataSet, list[dict[str, Any]]]:
     """Sets as one data set, and what the card says of each. With a label table every set is joined with it, but for
     those that carry labels of their own (the simulator's, the published layout's). grid_id: leave sets of others
-    out."""
+    out; SettingsError when that leaves none."""
     parts, said = [], []
+    if grid_id is not None and folders:
+        grids = {str(SequenceSet(folder).about["grid_id"]) for folder in folders}
+        if grid_id not in grids:
+            raise SettingsError(
+                f"none of the {len(folders)} sets has the champion's grid {grid_id}: theirs are "
+                f"{', '.join(sorted(grids))}; name a champion of one of these, or sets of its survey"
+            )
     for folder in folders:
         sequences = SequenceSet(folder)
         if grid_id is not None and sequences.about["grid_id"] != grid_id:

@@ -16,11 +16,14 @@ from schemas.errors import SettingsError
 from schemas.observation import Observation, Withdrawal, content_digest
 from schemas.sequence import StampSequence, build_sequence
 from schemas.view import FactKey, ViewRule, select_view
+from tests.train.toy_sets import GRID as TOY_GRID
+from tests.train.toy_sets import write_toy_set
 from train.archive import archived_facts
 from train.dataset import DataSet, joined, set_digest, simulated
 from train.fact_set import open_snapshot, write_snapshot
 from train.label_table import read_labels, read_mapping
 from train.labelled import labelled
+from train.prepare import load_sets
 from train.published_layout import import_published
 from train.simulator.sequence_set import SequenceSet
 from train.splits import CALIBRATION, FOLDS, TEST
@@ -211,3 +214,13 @@ def test_the_published_layout_becomes_sequences(tmp_path: Path) -> None:
     np.savez(source / "SN9.npz", images=images[:, :30], label="SN Ia", **facts)
     with pytest.raises(SettingsError, match=r"SN9.npz: images are \(5, 30, 32\)"):
         import_published(source, tmp_path / "other", progress=lambda count: None)
+
+
+def test_sets_of_another_grid_are_named(tmp_path: Path) -> None:
+    """Sets of other grids than the champion's are left out; where none is left the error says which there are."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    write_toy_set(here, num_objects=8)
+    write_toy_set(there, num_objects=8, prefix="other", grid_id="ztf-1.0-32")
+    assert len(load_sets([here, there], None, grid_id=TOY_GRID)[0]) == 8
+    with pytest.raises(SettingsError, match=r"none of the 1 sets .* toy-1-32: theirs are ztf-1.0-32"):
+        load_sets([there], None, grid_id=TOY_GRID)
