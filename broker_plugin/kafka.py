@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -75,7 +75,7 @@ def make_consumer(
     on_error: Callable[[KafkaError], None] | None = None,
 ) -> Consumer:
     """A consumer that never commits by itself; cooperative, static where an instance id is set."""
-    config = client_config(connection) | {
+    config: dict[str, Any] = {
         "group.id": group,
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
@@ -94,7 +94,12 @@ def make_consumer(
         config["error_cb"] = on_error
     if worker.instance_id is not None:
         config["group.instance.id"] = f"{worker.instance_id}-{group}"
-    return Consumer(config | logged(connection, "consumer"))
+    return open_consumer(connection, config)
+
+
+def open_consumer(connection: Connection, config: Mapping[str, Any]) -> Consumer:
+    """Of this connection, with ``config`` laid over its settings; it speaks through the structured log."""
+    return Consumer(client_config(connection) | dict(config) | logged(connection, "consumer"))
 
 
 def admin_client(connection: Connection) -> AdminClient:

@@ -21,8 +21,7 @@ from broker_plugin.dead_letters import (
     HEADER_REDRIVE_ORIGINAL,
     redrive_headers,
 )
-from broker_plugin.kafka import AckedProducer, client_config
-from broker_plugin.kafka_logs import logged
+from broker_plugin.kafka import AckedProducer, open_consumer
 from broker_plugin.ledger import REDRIVE, LedgerWriter
 from broker_plugin.settings import Connection, Settings
 from broker_plugin.topic_reader import read_topic
@@ -165,8 +164,7 @@ class Redriver:
             "enable.partition.eof": True,
             "fetch.message.max.bytes": LARGEST_BYTES,
         }
-        connection = self._connection(internal=internal)
-        consumer = Consumer(client_config(connection) | config | logged(connection, "consumer"))
+        consumer = open_consumer(self._connection(internal=internal), config)
         try:
             consumer.assign([TopicPartition(letter.topic, letter.partition, letter.offset)])
             message = _first(consumer)

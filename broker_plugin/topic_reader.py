@@ -6,10 +6,9 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, Message, TopicPartition
 
-from broker_plugin.kafka import client_config
-from broker_plugin.kafka_logs import logged
+from broker_plugin.kafka import open_consumer
 from broker_plugin.settings import Connection
 from broker_plugin.topics import num_partitions
 from schemas.errors import BrokerError
@@ -40,7 +39,7 @@ def read_topic(
         "isolation.level": "read_committed",
         "auto.offset.reset": "earliest",
     }
-    consumer = Consumer(client_config(connection) | config | logged(connection, "consumer"))
+    consumer = open_consumer(connection, config)
     try:
         consumer.assign(places)
         open_partitions = {place.partition for place in places}

@@ -16,11 +16,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 
 from broker_plugin.delivery import TransactionalProducer
-from broker_plugin.kafka import client_config
-from broker_plugin.kafka_logs import logged
+from broker_plugin.kafka import open_consumer
 from broker_plugin.replay.checkpoint import Checkpoint
 from broker_plugin.replay.stream import PacketStream, Timed
 from broker_plugin.settings import Connection, WorkerSettings
@@ -89,8 +88,7 @@ class KafkaReplay:
             max_message_bytes=max_message_bytes,
             transactional_id=f"convention-replay-{checkpoint.job_id}",
         )
-        config = client_config(connection) | {"group.id": "convention-reader"}
-        self._reader = Consumer(config | logged(connection, "consumer"))
+        self._reader = open_consumer(connection, {"group.id": "convention-reader"})
         self._decoder = PacketDecoder()
         self._places_due = 0.0
         self._held: Timed | None = None

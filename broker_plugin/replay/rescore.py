@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 
 from broker_plugin.assembly import FrameCache, assemble
 from broker_plugin.classify import store_path
-from broker_plugin.kafka import AckedProducer, client_config
-from broker_plugin.kafka_logs import logged
+from broker_plugin.kafka import AckedProducer, open_consumer
 from broker_plugin.messages import (
     HEADER_LOG_OFFSET,
     HEADER_LOG_PARTITION,
@@ -135,7 +134,7 @@ def _committed_positions(settings: Settings) -> dict[int, int | None]:
     internal = settings.internal
     topic = internal.stamp_log_topic
     places = [TopicPartition(topic, partition) for partition in range(num_partitions(internal, topic))]
-    consumer = Consumer(client_config(internal) | {"group.id": internal.group} | logged(internal, "consumer"))
+    consumer = open_consumer(internal, {"group.id": internal.group})
     try:
         found = consumer.committed(places, timeout=BROKER_TIMEOUT_S)
     except KafkaException as error:
