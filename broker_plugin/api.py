@@ -21,7 +21,7 @@ from broker_plugin.scoring import classify_sequences as classify_with
 from broker_plugin.triggers import LoadedBundle
 from broker_plugin.version import plugin_version
 from model.bundle_spec import BundleSpec
-from model.bundle_store import resolve_bundle, shipped_bundles
+from model.bundle_store import read_spec, resolve_bundle, shipped_bundles
 from model.runtime import load_scorer
 from schemas.avro import AvroRecord
 from schemas.classification import Classification
@@ -107,7 +107,7 @@ def _path_for(grid_id: str, bundle: Path | str | None) -> Path:
 
 @lru_cache(maxsize=32)
 def _spec(path: str) -> BundleSpec:
-    return BundleSpec.from_json((Path(path) / "bundle.json").read_bytes(), where=path)
+    return read_spec(Path(path))
 
 
 @lru_cache(maxsize=8)

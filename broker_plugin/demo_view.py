@@ -19,8 +19,7 @@ from broker_plugin.ledger import Account
 from broker_plugin.messages import HEADER_TRIGGER_SOURCE_ID
 from broker_plugin.settings import Settings
 from broker_plugin.topic_reader import read_topic
-from model.bundle_spec import BundleSpec
-from model.bundle_store import shipped_bundles
+from model.bundle_store import read_spec, shipped_bundles
 from schemas.classification import Classification, Status
 from schemas.observation import Observation, read_fact
 
@@ -48,7 +47,7 @@ def show_bundles(records: Records, console: Console) -> None:
     """What the cards of the bundles that spoke say first: how far to trust them."""
     spoke = {record.bundle_id for of_object in records.values() for _, record in of_object}
     for path in shipped_bundles():
-        spec = BundleSpec.from_json((path / "bundle.json").read_bytes(), where=str(path))
+        spec = read_spec(path)
         name = f"{spec.name}-{spec.version}"
         if spec.notes and any(bundle_id.startswith(f"{name}-") for bundle_id in spoke):
             console.print(f"{name}: {' '.join(spec.notes)}", style="dim")

@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
+from model.bundle_spec import BundleSpec
 from schemas.errors import BundleError
 
 SHIPPED: Final = Path(__file__).parent / "bundles"
@@ -23,6 +24,11 @@ _SPEC_FILE: Final = "bundle.json"
 def is_bundle(folder: Path) -> bool:
     """Whether a directory looks like a bundle (its checks come at load)."""
     return (folder / _SPEC_FILE).is_file()
+
+
+def read_spec(folder: Path) -> BundleSpec:
+    """What a bundle's ``bundle.json`` says; nothing else of the bundle is read. BundleError when it is not valid."""
+    return BundleSpec.from_json((folder / _SPEC_FILE).read_bytes(), where=str(folder))
 
 
 def shipped_bundles() -> list[Path]:

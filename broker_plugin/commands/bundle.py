@@ -44,14 +44,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    from model.bundle_spec import BundleSpec
-    from model.bundle_store import SHIPPED, list_bundles, promoted_name
+    from model.bundle_store import SHIPPED, list_bundles, promoted_name, read_spec
 
     store = args.store or SHIPPED
     promoted = promoted_name(store)
     rows = []
     for folder in list_bundles(store):
-        spec = BundleSpec.from_json((folder / "bundle.json").read_bytes(), where=str(folder))
+        spec = read_spec(folder)
         rows.append(
             {
                 "bundle": folder.name,
