@@ -43,18 +43,16 @@ def load_sets(
     """Sets as one data set, and what the card says of each. With a label table every set is joined with it, but for
     those that carry labels of their own (the simulator's, the published layout's). grid_id: leave sets of others
     out; SettingsError when that leaves none."""
+    sets = [(folder, SequenceSet(folder)) for folder in folders]
+    fitting = [(folder, found) for folder, found in sets if grid_id in (None, found.about["grid_id"])]
+    if sets and not fitting:
+        grids = sorted({str(found.about["grid_id"]) for _, found in sets})
+        raise SettingsError(
+            f"none of the {len(sets)} sets has the champion's grid {grid_id}: theirs are {', '.join(grids)}; "
+            "name a champion of one of these, or sets of its survey"
+        )
     parts, said = [], []
-    if grid_id is not None and folders:
-        grids = {str(SequenceSet(folder).about["grid_id"]) for folder in folders}
-        if grid_id not in grids:
-            raise SettingsError(
-                f"none of the {len(folders)} sets has the champion's grid {grid_id}: theirs are "
-                f"{', '.join(sorted(grids))}; name a champion of one of these, or sets of its survey"
-            )
-    for folder in folders:
-        sequences = SequenceSet(folder)
-        if grid_id is not None and sequences.about["grid_id"] != grid_id:
-            continue
+    for folder, sequences in fitting:
         own = any(sequences.text("label"))
         entry: dict[str, Any] = {"made": sequences.about["made"], "sha256": set_digest(folder)}
         if own:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from model.batch import SequenceBatch, collate
 from model.network import Network
 from schemas.errors import SettingsError, TrainingError
 from train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from train.clock import clock_of
 from train.losses import focal_loss
 from train.recipe import Optimiser
 from train.samples import Sampler, Samples
@@ -71,7 +71,7 @@ class Plan:
 @dataclass(slots=True)
 class Curves:
     """losses: of every step; validations: step, log_loss (mean of the classes' means, nat), macro_f1; seconds:
-    spent: on the CPU those of the processor, all threads together, so that a busy machine does not count."""
+    spent, by ``train.clock``."""
 
     losses: list[float] = field(default_factory=list)
     validations: list[dict[str, float]] = field(default_factory=list)
@@ -130,7 +130,7 @@ class _StageRun:
     def run(self, progress: Callable[[int, float], None]) -> tuple[State, Curves]:
         """See ``train_stage``."""
         self._resume()
-        clock = time.process_time if self.plan.device == "cpu" else time.monotonic
+        clock = clock_of(self.plan.device)
         began = clock() - self.curves.seconds
         if not self._stopped():
             for step, samples, batch in self._batches():

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,6 +25,7 @@ from model.cost import multiply_adds
 from model.novelty import fit_novelty
 from model.scores import CLASSES
 from train.calibrate import Answers, answers
+from train.clock import clock_of
 from train.compare.light_curves import LightCurveControl
 from train.compare.objects import Objects, asked
 from train.compare.plan import TUNING_MEMBER, ComparisonPlan
@@ -135,11 +135,12 @@ def _network(setup: Setup, row: str, place: Place, progress: Progress) -> tuple[
 def _light_curve(setup: Setup, row: str, place: Place) -> tuple[dict[str, Any], dict[str, Any]]:
     recipe = setup.plan.recipe(row)
     sampler = setup.sampler(recipe)
-    began = time.process_time()
+    clock = clock_of("cpu")
+    began = clock()
     control = LightCurveControl(recipe.network.bands, seed=place.seed(recipe))
     train_rows, _ = setup.data.fold(place.fold)
     control.fit(sampler, train_rows, triggers=setup.plan.light_curve_triggers)
-    seconds = time.process_time() - began
+    seconds = clock() - began
     held, validation = setup.validation(sampler, place)
     test_asked, exists = asked(sampler, setup.data.test, setup.objects.frames_NP)
     arrays = {
@@ -239,11 +240,8 @@ def _epoch_steps(recipe: Recipe, data: DataSet) -> int:
 def step_seconds(recipe: Recipe, data: DataSet, device: str) -> float:
     """Of one training step, validation apart: data, forward, backward and optimiser on a typical batch; the median of
     six. On the CPU it is what the threads compute, so that a busy machine gives the same."""
-    share = 1.0 / torch.get_num_threads()
-
-    def clock() -> float:
-        return share * time.process_time() if device == "cpu" else time.monotonic()
-
+    clock = clock_of(device)
+    threads = torch.get_num_threads() if device == "cpu" else 1
     sampler = Sampler(data, recipe)
     network = registry.create(recipe.network.name, **recipe.network.full_config).to(device).train()
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-4, amsgrad=True)
@@ -259,7 +257,7 @@ def step_seconds(recipe: Recipe, data: DataSet, device: str) -> float:
         loss.backward()
         optimiser.step()
         times.append(clock() - began)
-    return float(np.median(times))
+    return float(np.median(times)) / threads
 
 
 def _tune(setup: Setup, row: str, recipe: Recipe, progress: Progress) -> dict[str, Any]:
