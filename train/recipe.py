@@ -74,7 +74,10 @@ class Augmentation(_Part):
 
 class Optimiser(_Part):
     """AdamW (amsgrad) with warm-up and cosine. validate_every, patience: steps, and validations without an
-    improvement after which a member stops (the best is kept). precision: of CUDA; the CPU computes in float32."""
+    improvement after which a member stops (the best is kept).
+    precision: of steps and of the validations that stop them; bfloat16 is autocast: weights, loss and optimiser stay
+    float32, calibration and scores too. On the CPU it pays for ``convention_2023`` where the processor multiplies
+    bfloat16 matrices (AMX); ``convention`` is no faster by it."""
 
     steps: PositiveInt = 4000
     batch: PositiveInt = 16

@@ -193,8 +193,7 @@ class _StageRun:
         cuda = plan.device.startswith("cuda")
         with torch.random.fork_rng(devices=[0] if cuda else []):
             torch.manual_seed(int(np.random.default_rng([plan.seed, step]).integers(1 << 62)))
-            half = cuda and settings.precision == "bfloat16"
-            with torch.autocast("cuda" if cuda else "cpu", torch.bfloat16, enabled=half):
+            with self._precision():
                 logits = self.network(batch.to(plan.device)).logits_BK
             loss = focal_loss(logits, labels, weights, gamma=settings.focal_gamma)
             if not math.isfinite(loss.item()):
@@ -230,8 +229,13 @@ class _StageRun:
         sampler = self.sampler
         sequences = [sampler.held_out(int(row), sampler.lengths(int(row), 1)[0]) for row in rows]
         batch = collate(self.network, sequences).to(self.plan.device)
-        logits: NDArray[np.float32] = self.network(batch).logits_BK.float().cpu().numpy()
+        with self._precision():
+            logits: NDArray[np.float32] = self.network(batch).logits_BK.float().cpu().numpy()
         return logits
+
+    def _precision(self) -> torch.autocast:
+        kind = torch.device(self.plan.device).type
+        return torch.autocast(kind, torch.bfloat16, enabled=self.settings.precision == "bfloat16")
 
     def _stopped(self) -> bool:
         best = self.curves.best

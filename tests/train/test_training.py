@@ -58,6 +58,17 @@ def test_loss_curve_is_the_golden_one(toy_set: Path, tmp_path: Path) -> None:
     assert scores == pytest.approx(golden["log_losses"], abs=1e-3)
 
 
+def test_bfloat16_trains_nearly_as_float32_does(toy_set: Path, tmp_path: Path) -> None:
+    """Mixed precision changes the losses, but by no more than its seven bits explain; the weights stay float32."""
+    recipe, data = toy_recipe(), toy_data(toy_set)
+    half = recipe.model_copy(update={"optimiser": recipe.optimiser.model_copy(update={"precision": "bfloat16"})})
+    train_member(recipe, data, FIRST, tmp_path / "whole", progress=ignore)
+    weights = train_member(half, data, FIRST, tmp_path / "half", progress=ignore)
+    whole_losses, half_losses = (np.array(curves(tmp_path / name)["losses"]) for name in ("whole", "half"))
+    assert 0.0 < np.abs(half_losses / whole_losses - 1.0).max() < 0.1
+    assert {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()} == {torch.float32}
+
+
 class Cut(Exception):
     """The machine went away."""
 
