@@ -14,25 +14,31 @@ median. The last line is JSON.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import tempfile
-import threading
-from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from confluent_kafka import Producer, TopicPartition
-from rich.console import Console
-from rich.table import Table
 
 from benchmarks.bench_store import Stamps
-from benchmarks.watching import CORES, MEMORY_SHARE, Sample, broker, memory, rates, warm, watch
+from benchmarks.watching import (
+    CORES,
+    MEMORY_SHARE,
+    Sample,
+    broker,
+    memory,
+    print_figures,
+    produce_all,
+    rates,
+    warm,
+    watch_role,
+)
 from broker_plugin.demo import worker_flags
 from broker_plugin.kafka import client_config
 from broker_plugin.settings import Settings
 from broker_plugin.settings_sources import load_settings
-from broker_plugin.testing.processes import python_process
 from broker_plugin.topics import create_topics
 
 FRAMES: Final = 20
@@ -53,11 +59,7 @@ def main() -> int:
     later = warm(samples, share=FILLED_SHARE)
     figures: dict[str, Any] = {"broker": kind, "stamps": samples[-1].done, "seconds": samples[-1].at_s}
     figures |= rates(later[0], later[-1]) | memory(later)
-    table = Table("figure", "value")
-    for key, value in figures.items():
-        table.add_row(key, f"{value:.4g}" if isinstance(value, float) else str(value))
-    Console().print(table)
-    print(json.dumps(figures))
+    print_figures(figures)
     return int(figures["peak_off_median"] > MEMORY_SHARE)
 
 
@@ -68,34 +70,24 @@ def measure(address: str, folder: Path, broker_pid: int | None, count: int) -> l
     flags += ["internal.partitions=1", "classify.threads=1", f"classify.token_cache_mb={CACHE_MB}"]
     settings = load_settings(flags=flags)
     create_topics(settings.internal, settings.output)
-    feeder = threading.Thread(target=feed, args=(settings, count))
-    log = folder / "classify.log"
-    overrides = [f"--set={flag}" for flag in flags]
-    with ExitStack() as stack:
-        feeder.start()
-        worker = stack.enter_context(
-            python_process("-m", "broker_plugin", "worker", "--role", "classify", *overrides, log=log)
-        )
-        topic = settings.internal.stamp_log_topic
-        places = [TopicPartition(topic, partition) for partition in range(settings.internal.partitions)]
-        samples = [*watch(settings.internal, places, count, worker.pid, broker_pid)]
-        assert worker.poll() is None, log.read_text()[-2000:]
-        feeder.join()
-    return samples
+    topic = settings.internal.stamp_log_topic
+    return watch_role(
+        "classify",
+        flags,
+        settings.internal,
+        [TopicPartition(topic, partition) for partition in range(settings.internal.partitions)],
+        count,
+        feed=partial(feed, settings, count),
+        log=folder / "classify.log",
+        broker_pid=broker_pid,
+    )
 
 
 def feed(settings: Settings, count: int) -> None:
     """Put the stamps on the log, keyed as ingest does."""
     producer = Producer(client_config(settings.internal) | {"partitioner": "murmur2_random", "linger.ms": 5})
-    for message in Stamps(max(1, count // FRAMES)).take(count):
-        while True:
-            try:
-                producer.produce(settings.internal.stamp_log_topic, key=message.key, value=message.payload)
-                break
-            except BufferError:
-                producer.poll(0.1)
-        producer.poll(0)
-    producer.flush()
+    stamps = Stamps(max(1, count // FRAMES)).take(count)
+    produce_all(producer, settings.internal.stamp_log_topic, ((stamp.key, stamp.payload) for stamp in stamps))
 
 
 if __name__ == "__main__":

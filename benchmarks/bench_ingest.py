@@ -14,26 +14,32 @@ last line is JSON.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import tempfile
-import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.cimpl import NewTopic
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks.watching import CORES, MEMORY_SHARE, Sample, broker, memory, rates, warm, watch
+from benchmarks.watching import (
+    CORES,
+    MEMORY_SHARE,
+    Sample,
+    broker,
+    memory,
+    print_figures,
+    produce_all,
+    rates,
+    warm,
+    watch_role,
+)
 from broker_plugin.demo import worker_flags
 from broker_plugin.kafka import client_config
 from broker_plugin.settings import Settings
 from broker_plugin.settings_sources import load_settings
-from broker_plugin.testing.processes import python_process
 from broker_plugin.topics import create_topic, create_topics
 from schemas.synthetic import PacketForm, draw_object
 
@@ -67,11 +73,7 @@ def main() -> int:
         status = int(figures["peak_off_median"] > MEMORY_SHARE)
     else:
         figures["ratio"] = figures["packets_per_s"] / WANTED_PER_S
-    table = Table("figure", "value")
-    for key, value in figures.items():
-        table.add_row(key, f"{value:.4g}" if isinstance(value, float) else str(value))
-    Console().print(table)
-    print(json.dumps(figures))
+    print_figures(figures)
     return status
 
 
@@ -95,19 +97,18 @@ def measure(
     keep = {"segment.bytes": str(64 << 20), "max.message.bytes": str(settings.internal.max_message_bytes)}
     create_topic(settings.input, NewTopic(settings.input.topics[0], NUM_PARTITIONS, 1, config=keep))
     sizes: list[int] = []
-    feeder = threading.Thread(target=feed, args=(settings, count, sizes))
-    with ExitStack() as stack:
-        feeder.start()
-        if fed_first:
-            feeder.join()
-        overrides = [f"--set={flag}" for flag in flags]
-        arguments = ["-m", "broker_plugin", "worker", "--role", "ingest", *overrides]
-        log = folder / "ingest.log"
-        worker = stack.enter_context(python_process(*arguments, log=log))
-        places = [TopicPartition(settings.input.topics[0], partition) for partition in range(NUM_PARTITIONS)]
-        samples = [*watch(settings.input, places, count, worker.pid, broker_pid)]
-        assert worker.poll() is None, log.read_text()[-2000:]
-        feeder.join()
+    places = [TopicPartition(settings.input.topics[0], partition) for partition in range(NUM_PARTITIONS)]
+    samples = watch_role(
+        "ingest",
+        flags,
+        settings.input,
+        places,
+        count,
+        feed=partial(feed, settings, count, sizes),
+        log=folder / "ingest.log",
+        broker_pid=broker_pid,
+        fed_first=fed_first,
+    )
     return samples, sizes
 
 
@@ -115,16 +116,13 @@ def feed(settings: Settings, count: int, sizes: list[int]) -> None:
     """Put the packets on the input topic, on partitions by chance."""
     limits = {"message.max.bytes": settings.internal.max_message_bytes, "queue.buffering.max.kbytes": 131_072}
     producer = Producer(client_config(settings.input) | limits | {"sticky.partitioning.linger.ms": 0})
-    for payload in packets(count):
-        sizes.append(len(payload))
-        while True:
-            try:
-                producer.produce(settings.input.topics[0], value=payload)
-                break
-            except BufferError:
-                producer.poll(0.1)
-        producer.poll(0)
-    producer.flush()
+
+    def messages() -> Iterator[tuple[None, bytes]]:
+        for payload in packets(count):
+            sizes.append(len(payload))
+            yield None, payload
+
+    produce_all(producer, settings.input.topics[0], messages())
 
 
 if __name__ == "__main__":

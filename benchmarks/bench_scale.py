@@ -9,7 +9,6 @@ the ledger and the records count, not the rate. The last line is JSON; ``benchma
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 import tempfile
@@ -23,9 +22,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from confluent_kafka.cimpl import NewTopic
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.watching import print_figures
 from broker_plugin.demo import read_accounts, send, total, worker_flags
 from broker_plugin.settings import Settings
 from broker_plugin.settings_sources import load_settings
@@ -65,11 +63,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as name:
             measured = measure(home, Path(name), packets, count)
         figures |= {f"workers_{count}_{key}": value for key, value in measured.items()}
-    table = Table("figure", "value")
-    for key, value in figures.items():
-        table.add_row(key, f"{value:.4g}" if isinstance(value, float) else str(value))
-    Console().print(table)
-    print(json.dumps(figures))
+    print_figures(figures)
     return 0 if all(value for key, value in figures.items() if key.endswith("_complete")) else 1
 
 

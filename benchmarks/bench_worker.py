@@ -13,7 +13,6 @@ publication, Kafka's timestamps. The last line is JSON.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -24,10 +23,9 @@ from typing import Any, Final
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks.random_ensemble import random_ensemble
-from benchmarks.watching import broker
+from benchmarks.watching import broker, print_figures
 from broker_plugin.demo import follow_ledger, send, worker_flags
 from broker_plugin.settings import Settings
 from broker_plugin.settings_sources import load_settings
@@ -79,11 +77,7 @@ def main() -> None:
                 raise
             figures |= {f"members_{members}_{key}": value for key, value in measured.items()}
     figures["ratio"] = figures[f"members_{args.members[0]}_objects_per_s"] / WANTED_PER_S
-    table = Table("figure", "value")
-    for key, value in figures.items():
-        table.add_row(key, f"{value:.4g}" if isinstance(value, float) else str(value))
-    Console().print(table)
-    print(json.dumps(figures))
+    print_figures(figures)
 
 
 def draw_stream(num_objects: int, num_frames: int, num_new: int) -> Stream:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from broker_plugin.api import sequences_of
+from broker_plugin.demo_packets import sample_folder
 from broker_plugin.scoring import classify_sequences
 from broker_plugin.triggers import LoadedBundle
 from broker_plugin.version import plugin_version
@@ -29,9 +29,10 @@ from schemas.archive.packet import Damage
 from schemas.archive.reader import ArchiveReader
 from schemas.classification import Classification, Status
 from schemas.errors import PacketError
+from schemas.surveys import lsst, ztf
 from train.label_table import read_mapping
 
-SURVEYS: Final = ("ztf", "lsst")  # whose cutouts are grown to sequences
+GRIDS: Final = {"ztf": ztf.GRID_ID, "lsst": lsst.GRID_ID}  # of the surveys whose cutouts are grown to sequences
 TRUST: Final = {
     "Fink tns": "spectroscopic class of the Transient Name Server",
     "SIMBAD via Fink": "catalogue cross-match by position, not looked at by eye",
@@ -60,7 +61,7 @@ def labelled_objects(samples: Path) -> list[LabelledObject]:
     found: dict[tuple[str, str], LabelledObject] = {}
     with (samples / "MANIFEST.csv").open(encoding="utf-8", newline="") as table:
         for row in csv.DictReader(table):
-            if not row["label"] or row["survey"] not in SURVEYS or not row["objectId"]:
+            if not row["label"] or row["survey"] not in GRIDS or not row["objectId"]:
                 continue
             name = row["label"].removeprefix("GCVS ").partition(" (")[0]
             own = row["label4"] if row["label4"] in CLASSES else mapping.get(name, "unknown")
@@ -72,39 +73,47 @@ def labelled_objects(samples: Path) -> list[LabelledObject]:
     return list(found.values())
 
 
-def packets_of(samples: Path, item: LabelledObject) -> list[bytes]:
-    """Its packets as they lie in the archives; those that cannot be read are left out."""
+def packets_of(samples: Path, items: Sequence[LabelledObject]) -> list[list[bytes]]:
+    """The packets of each as they lie in the archives, each of which is read once; those that cannot be read are left
+    out."""
+    found: list[list[bytes]] = [[] for _ in items]
+    wanted: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for place, item in enumerate(items):
+        for file, numbers in item.files.items():
+            for number in numbers:
+                wanted[file][number].append(place)
     damage: list[Damage] = []
-    packets = []
-    for file, wanted in item.files.items():
+    for file, by_number in wanted.items():
         for number, packet in enumerate(ArchiveReader([samples / file], damage.append)):
-            if number in wanted:
-                packets.append(packet.payload)
-    return packets
+            for place in by_number.get(number, ()):
+                found[place].append(packet.payload)
+    return found
 
 
 class Scoring:
     """Bundles by the grid of their stamps, each asked whatever the length of a sequence is."""
 
     def __init__(self, bundles: Sequence[str]) -> None:
-        paths = [resolve_bundle(name) for name in bundles] or shipped_bundles()
-        scorers = [load_scorer(path) for path in paths]
-        self.by_grid = {s.view_rule.grid_id: LoadedBundle(s, s.view_rule, Eligibility()) for s in reversed(scorers)}
-        self.least = {scorer.view_rule.grid_id: scorer.eligibility for scorer in reversed(scorers)}
+        self.paths: dict[str, Path] = {}
+        self.loaded: dict[str, LoadedBundle] = {}
+        for path in [resolve_bundle(name) for name in bundles] or shipped_bundles():
+            scorer = load_scorer(path)
+            if scorer.view_rule.grid_id not in self.paths:
+                self.paths[scorer.view_rule.grid_id] = path
+                self.loaded[scorer.view_rule.grid_id] = LoadedBundle(scorer, scorer.view_rule, Eligibility())
 
-    def score(self, samples: Path, item: LabelledObject) -> Row:
+    def score(self, item: LabelledObject, packets: Sequence[bytes]) -> Row:
         """One object; an answer that a worker would give is ``enough``."""
-        packets = packets_of(samples, item)
         try:
-            sequences = sequences_of(packets)
+            sequences = sequences_of(packets, bundle=self.paths[GRIDS[item.survey]])
         except PacketError as error:
             return Row(item, why=str(error))
         wanted = [sequence for sequence in sequences if sequence.object_id == item.object_id]
         if not wanted:
             return Row(item, why="no usable stamp")
-        grid = wanted[0].grid_id
-        found = classify_sequences(wanted, [self.by_grid[grid]], plugin_version=plugin_version())[0]
-        return Row(item, found, enough=self.least[grid].shortfall(wanted[0]) is None)
+        loaded = self.loaded[wanted[0].grid_id]
+        found = classify_sequences(wanted, [loaded], plugin_version=plugin_version())[0]
+        return Row(item, found, enough=loaded.scorer.eligibility.shortfall(wanted[0]) is None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,11 +210,11 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--bundle", action="append", default=[], help="instead of the shipped ones")
     args = parser.parse_args()
-    samples = Path(os.environ.get("CONVENTION_SAMPLE_DATA", "../shared/data"))
+    samples = sample_folder()
     scoring = Scoring(args.bundle)
-    args.output.write_text(
-        page([scoring.score(samples, item) for item in labelled_objects(samples)]), encoding="utf-8"
-    )
+    items = labelled_objects(samples)
+    rows = [scoring.score(item, packets) for item, packets in zip(items, packets_of(samples, items), strict=True)]
+    args.output.write_text(page(rows), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from rich.console import Console
+from rich.table import Table
 
 from broker_plugin.embedded_broker import embedded_broker
 from broker_plugin.kafka import client_config
 from broker_plugin.settings import InputSettings, InternalSettings
 from broker_plugin.testing.kafka_node import KafkaNode, kafka_home
+from broker_plugin.testing.processes import python_process
 
 CORES: Final = 2
 WARM_SHARE: Final = 0.1
@@ -85,6 +90,45 @@ def watch(
     group.close()
 
 
+def watch_role(
+    role: str,
+    flags: Sequence[str],
+    connection: InputSettings | InternalSettings,
+    places: Sequence[TopicPartition],
+    count: int,
+    *,
+    feed: Callable[[], None],
+    log: Path,
+    broker_pid: int | None,
+    fed_first: bool = False,
+) -> list[Sample]:
+    """Samples from the start of a worker's role to its commit of the last of ``count`` messages, which ``feed`` puts
+    on ``places`` meanwhile, or before."""
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    if fed_first:
+        feeder.join()
+    overrides = [f"--set={flag}" for flag in flags]
+    with python_process("-m", "broker_plugin", "worker", "--role", role, *overrides, log=log) as worker:
+        samples = [*watch(connection, places, count, worker.pid, broker_pid)]
+        assert worker.poll() is None, log.read_text()[-2000:]
+        feeder.join()
+    return samples
+
+
+def produce_all(producer: Producer, topic: str, messages: Iterable[tuple[bytes | None, bytes]]) -> None:
+    """Put (key, value) on a topic as fast as the broker takes them."""
+    for key, value in messages:
+        while True:
+            try:
+                producer.produce(topic, key=key, value=value)
+                break
+            except BufferError:
+                producer.poll(0.1)
+        producer.poll(0)
+    producer.flush()
+
+
 def usage(pid: int) -> tuple[float, int]:
     """CPU seconds and resident bytes of a process (proc(5))."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -123,3 +167,12 @@ def memory(samples: list[Sample]) -> dict[str, Any]:
         "growth": statistics.mean(peaks[-ENDS:]) / statistics.mean(peaks[:ENDS]) - 1,
         "peak_off_median": max(abs(peak - middle) for peak in peaks) / middle,
     }
+
+
+def print_figures(figures: Mapping[str, Any]) -> None:
+    """As a table to read, and as JSON in the last line."""
+    table = Table("figure", "value")
+    for key, value in figures.items():
+        table.add_row(key, f"{value:.4g}" if isinstance(value, float) else str(value))
+    Console().print(table)
+    print(json.dumps(figures))

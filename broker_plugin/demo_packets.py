@@ -39,7 +39,7 @@ class DemoPackets:
 
 
 def gather(num_objects: int) -> DemoPackets:
-    """Real packets if CONVENTION_SAMPLE_DATA (or ../shared/data) has them; ``num_objects`` simulated objects in time
+    """Real packets if the ``sample_folder`` has them; ``num_objects`` simulated objects in time
     order, since the shipped bundles know no others."""
     decoder = PacketDecoder()
     # in time order, so that probabilities develop as they did then
@@ -50,9 +50,13 @@ def gather(num_objects: int) -> DemoPackets:
     return DemoPackets(real + simulated, len(real), {log_key(o.survey, o.object_id): o.true_class for o in objects})
 
 
+def sample_folder() -> Path:
+    """Where real alert packets lie, if they do: CONVENTION_SAMPLE_DATA, by default ../shared/data."""
+    return Path(os.environ.get("CONVENTION_SAMPLE_DATA") or DEFAULT_FOLDER)
+
+
 def _real() -> Iterator[bytes]:
-    folder = Path(os.environ.get("CONVENTION_SAMPLE_DATA") or DEFAULT_FOLDER)
-    paths = [path for name in REAL_PACKETS if (path := folder / name).exists()]
+    paths = [path for name in REAL_PACKETS if (path := sample_folder() / name).exists()]
     return (packet.payload for packet in ArchiveReader(paths, _refuse)) if paths else iter(())
 
 
