@@ -21,7 +21,8 @@ from model.calibration import fit_min_probability, fit_temperature, log_loss, me
 from model.novelty import NoveltyModel, fit_max_novelty, fit_novelty
 from model.runtime import build_runtime
 from model.scores import CLASSES
-from schemas.errors import TrainingError
+from schemas.errors import SettingsError, TrainingError
+from train.dataset import DataSet
 from train.recipe import Calibration
 from train.samples import Sampler
 
@@ -112,6 +113,18 @@ def calibrate(
         },
     }
     return BundleSpec.model_validate(spec.model_dump() | changes), novelty
+
+
+def require_calibration(data: DataSet) -> None:
+    """SettingsError, before anything is trained, unless the calibration part has an object of every class, and two of
+    one: half of a class fits the novelty model, the rest its threshold."""
+    counts = np.bincount(data.truth(data.calibration), minlength=len(CLASSES))
+    if counts.min() == 0 or counts.max() < 2:
+        said = ", ".join(f"{name} {count}" for name, count in zip(CLASSES, counts.tolist(), strict=True))
+        raise SettingsError(
+            f"the calibration part has too few objects with enough frames ({said}): it needs one of every class and "
+            "two of one; a tenth of the objects comes there by their names, so give some tens of every class"
+        )
 
 
 def _half(truth_N: Integers, groups_N: Integers) -> NDArray[np.bool_]:

@@ -24,7 +24,7 @@ from model.bundle_writer import save_bundle
 from model.novelty import NoveltyModel
 from model.scores import CLASSES
 from schemas.errors import SettingsError
-from train.calibrate import answers, calibrate, fit_prior_share, shift_output
+from train.calibrate import answers, calibrate, fit_prior_share, require_calibration, shift_output
 from train.dataset import OUTSIDE, DataSet
 from train.drift_reference import held_out_distributions
 from train.measure import measure
@@ -77,11 +77,12 @@ def train_bundle(
 
     starts: weights to fine-tune on the new objects, a member each. A finished run is read. ``progress`` is told of
     member and stage, step, steps of all stages and loss. SettingsError when the folder holds a run of another recipe
-    or data.
+    or data, or the calibration part is too small.
     """
     if recipe.network.input != "all":
         raise SettingsError(f"network.input {recipe.network.input!r} is a control of the comparison, not a bundle's")
     data = data.eligible(recipe.rule(data.grid_id), recipe.view.min_frames)
+    require_calibration(data)
     _begin(folder, recipe, data, provenance, device)
     target = folder / f"{recipe.bundle.name}-{recipe.bundle.version}"
     if is_bundle(target):
@@ -146,8 +147,6 @@ def _calibrated(
     rows = data.calibration
     settings = recipe.calibration
     asked = [(int(row), length) for row in rows for length in sampler.lengths(int(row), settings.triggers)]
-    if not asked:
-        raise SettingsError(f"no calibration object: {data.counts()}")
     found = answers(spec, states, sampler, asked)
     truth, groups = data.truth(found.rows_N), data.rows["group"][found.rows_N].astype(np.int64)
     if settings.prior == "natural" and recipe.optimiser.balance:

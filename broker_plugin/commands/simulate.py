@@ -24,7 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--survey", choices=SURVEYS, required=True)
     parser.add_argument("--num-objects", type=int, required=True, metavar="N", help="objects of the four classes")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="a folder that is new or empty")
-    parser.add_argument("--seed", type=int, default=0)
+    seed = "default 0; object ids follow from it, so sets for one log or topic need a seed each"
+    parser.add_argument("--seed", type=int, default=0, help=seed)
     form = "every frame (matched), or only detections of 5 sigma (natural, not for sdss); default matched"
     parser.add_argument("--form", choices=("matched", "natural"), default="matched", help=form)
     parser.add_argument("--sequences", action="store_true", help="write sequences (the default)")

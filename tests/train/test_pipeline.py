@@ -17,6 +17,7 @@ from train.measure import auroc
 from train.pipeline import Provenance, train_bundle
 from train.scores import classwise_ece, figures
 from train.simulator.sequence_set import SequenceSet
+from train.splits import CALIBRATION
 
 PROVENANCE = Provenance({"sets": ["toy"]}, "train toy", "0.0")
 
@@ -50,6 +51,16 @@ def test_a_run_gives_a_bundle_that_loads_and_says_what_it_is(toy_set: Path, tmp_
     other = toy_recipe(ensemble={"folds": 2}, optimiser={"steps": 41})
     with pytest.raises(SettingsError, match="holds a run of another recipe"):
         train_bundle(other, data, tmp_path / "run", PROVENANCE, say=ignore, progress=ignore)
+
+
+def test_too_small_a_calibration_part_is_said_before_anything_is_trained(toy_set: Path, tmp_path: Path) -> None:
+    """A class without a calibration object is an error that counts them, and no member has begun."""
+    data = simulated(SequenceSet(toy_set))
+    calibration = data.rows["split"] == CALIBRATION
+    without = data.only(~calibration | (data.rows["label"] != 3))
+    with pytest.raises(SettingsError, match=r"too few objects with enough frames \(.*Variable 0\)"):
+        train_bundle(toy_recipe(), without, tmp_path / "run", PROVENANCE, say=ignore, progress=ignore)
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_share_of_the_prior_is_found() -> None:

@@ -14,8 +14,8 @@ import torch
 from broker_plugin.cli import main
 from model.bundle import load_bundle
 from model.bundle_store import promote, promoted_name, shipped_bundles
+from model.bundle_writer import save_bundle
 from model.scores import CLASSES
-from schemas.errors import SettingsError
 from tests.train.toy_sets import toy_observations, toy_recipe, write_toy_set
 from train.dataset import simulated
 from train.fact_set import write_snapshot
@@ -132,9 +132,15 @@ def test_a_comparison_on_known_objects_is_refused(
     trained = train_bundle(recipe, data, tmp_path / "run", Provenance({}, "toy", "0"), say=ignore, progress=ignore)
     assert main(arguments(news, trained.bundle, tmp_path / "again")) == 2
     assert "objects to compare on: new" in capsys.readouterr().err
-    silent = load_bundle(champion / str(promoted_name(champion))).spec.training | {"known_objects": None}
-    with pytest.raises(SettingsError, match="does not say which objects it was trained on"):
-        record_of("some-bundle", silent)
+    known = load_bundle(champion / str(promoted_name(champion)))
+    training = {key: value for key, value in known.spec.training.items() if key != "known_objects"}
+    spec = known.spec.model_copy(update={"training": training})
+    save_bundle(tmp_path / "silent", spec, known.states, known.novelty, [SequenceSet(folder).sequence(7)])
+    no_log = tmp_path / "no-log"
+    no_log.mkdir()
+    (no_log / "labels.csv").touch()
+    assert main(arguments(no_log, tmp_path / "silent", tmp_path / "quiet")) == 2  # before the log is missed
+    assert "does not say which objects it was trained on" in capsys.readouterr().err
     assert main(arguments(news, shipped_bundles()[0], tmp_path / "other")) != 0
     assert main(["train", "--champion", str(champion), "--output", str(tmp_path / "x")]) == 2
     assert "retraining needs --from-log, --labels too" in capsys.readouterr().err
