@@ -15,7 +15,7 @@ from confluent_kafka.cimpl import NewTopic
 from rich.console import Console
 from rich.progress import Progress
 
-from broker_plugin.demo_packets import gather
+from broker_plugin.demo_packets import DrawnObject, gather
 from broker_plugin.demo_view import draw_one, read_records, show_bundles, show_ledger, show_objects
 from broker_plugin.embedded_broker import HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS, embedded_broker
 from broker_plugin.kafka import AckedProducer
@@ -30,7 +30,7 @@ from schemas.ledger import LedgerEntry
 TIMEOUT_S: Final = 240.0
 
 
-def run_demo(*, broker: str | None, output: Path, num_objects: int) -> int:
+def run_demo(objects: Sequence[DrawnObject], *, broker: str | None, output: Path) -> int:
     """See the verb's help. 1 when an offset has no outcome; BrokerError when the worker fails or takes too long."""
     console = Console()
     output.mkdir(parents=True, exist_ok=True)
@@ -39,7 +39,7 @@ def run_demo(*, broker: str | None, output: Path, num_objects: int) -> int:
         flags = worker_flags(address, output, embedded=broker is None)
         settings = load_settings(flags=flags)
         require_brokers(settings, "input")
-        packets = gather(num_objects)
+        packets = gather(objects)
         num_packets = len(packets.payloads)
         num_simulated = num_packets - packets.num_real
         counts = f"{packets.num_real} real and {num_simulated} simulated alerts"

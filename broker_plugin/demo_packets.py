@@ -1,10 +1,11 @@
-"""What the demo feeds the worker: real alerts where there are any, and simulated ones of objects it can know."""
+"""What the demo feeds the worker: real alerts where there are any, and those of simulated objects."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,6 @@ from schemas.archive.reader import ArchiveReader
 from schemas.decode import PacketDecoder
 from schemas.errors import RecordError
 from schemas.observation import log_key
-from schemas.synthetic import SimulatedObject, draw_object
 
 # SN 2021rhu, 34 alerts of ZTF over 65 days, and 107 alerts of LSSTCam's first nights
 REAL_PACKETS: Final = (
@@ -21,11 +21,16 @@ REAL_PACKETS: Final = (
     "lsst/astrolabsoftware+fink-tutorials/converted/ftransfer_lsst_2026-03-10.v10_0.avro",
 )
 DEFAULT_FOLDER: Final = "../shared/data"
-SEED: Final = 20230401
-NUM_FRAMES: Final = (16, 32)
-NUM_NIGHTS: Final = (24, 60)
-# of five objects, three are ZTF's
-SURVEYS: Final = ("ztf", "lsst", "ztf", "lsst", "ztf")
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnObject:
+    """A simulated object. alerts: (MJD, packet) in time order."""
+
+    survey: str
+    object_id: str
+    true_class: str
+    alerts: tuple[tuple[float, bytes], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +43,15 @@ class DemoPackets:
     drawn: dict[bytes, str]
 
 
-def gather(num_objects: int) -> DemoPackets:
-    """Real packets if the ``sample_folder`` has them; ``num_objects`` simulated objects in time
-    order, since the shipped bundles know no others."""
+def gather(objects: Sequence[DrawnObject]) -> DemoPackets:
+    """Real packets if the ``sample_folder`` has them, then those of the simulated objects; either in time order, so
+    that probabilities develop as they did then."""
     decoder = PacketDecoder()
-    # in time order, so that probabilities develop as they did then
     real = tuple(sorted(_real(), key=lambda payload: decoder.read_header(payload).identity.mjd or 0.0))
-    objects = [_draw(index) for index in range(num_objects)]
-    plan = sorted((o.exposures[f].mjd, i, f) for i, o in enumerate(objects) for f in range(len(o.exposures)))
-    simulated = tuple(objects[index].packet(frame) for _, index, frame in plan)
-    return DemoPackets(real + simulated, len(real), {log_key(o.survey, o.object_id): o.true_class for o in objects})
+    alerts = sorted((alert for item in objects for alert in item.alerts), key=itemgetter(0))
+    simulated = tuple(payload for _, payload in alerts)
+    drawn = {log_key(item.survey, item.object_id): item.true_class for item in objects}
+    return DemoPackets(real + simulated, len(real), drawn)
 
 
 def sample_folder() -> Path:
@@ -62,9 +66,3 @@ def _real() -> Iterator[bytes]:
 
 def _refuse(damage: Damage) -> None:
     raise RecordError(f"sample packets: {damage}")
-
-
-def _draw(index: int) -> SimulatedObject:
-    fewest, most = NUM_FRAMES
-    survey = SURVEYS[index % len(SURVEYS)]
-    return draw_object(survey, seed=SEED, index=index, min_frames=fewest, max_frames=most, num_nights=NUM_NIGHTS)

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from broker_plugin.commands.common import positive_int
+
+if TYPE_CHECKING:
+    from broker_plugin.demo_packets import DrawnObject
 
 HELP: Final = (
     "Start an embedded broker, feed it ZTF and LSST alerts (real ones where CONVENTION_SAMPLE_DATA or ../shared/data "
     "has them, and simulated ones), run the worker, and show the objects, the ledger and the picture of one sequence."
 )
 EXAMPLE: Final = "convention-broker demo --output demo-output"
+SEED: Final = 4242
+# of five objects, three are ZTF's
+SURVEYS: Final = ("ztf", "lsst", "ztf", "lsst", "ztf")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,4 +32,23 @@ def run(args: argparse.Namespace) -> int:
     """Run the demo; 1 when an alert is unaccounted for."""
     from broker_plugin.demo import run_demo
 
-    return run_demo(broker=args.broker, output=args.output, num_objects=args.objects)
+    return run_demo(draw_objects(args.objects), broker=args.broker, output=args.output)
+
+
+def draw_objects(count: int) -> list[DrawnObject]:
+    """Simulated objects of the four classes, of the test split's templates, with the alerts that their surveys would
+    send."""
+    from broker_plugin.demo_packets import DrawnObject
+    from train.simulator.objects import SetSettings
+    from train.simulator.production import observe
+    from train.simulator.survey_description import SURVEYS as DESCRIPTIONS
+
+    drawn = []
+    for index in range(count):
+        survey = SURVEYS[index % len(SURVEYS)]
+        settings = SetSettings(
+            DESCRIPTIONS[survey], count, SEED, form="natural", mix="equal", split="test", label_noise=0.0
+        )
+        item, alerts = observe(settings, index)
+        drawn.append(DrawnObject(survey, item.object_id, item.source.true_class, tuple(alerts)))
+    return drawn
