@@ -43,11 +43,21 @@ def write_card(spec: BundleSpec, *, num_parameters: int) -> str:
     return "\n".join(parts)
 
 
-def _item(name: str, value: JsonValue) -> str:
-    label = name.replace("_", " ")
+def _item(name: str, value: JsonValue, depth: int = 0) -> str:
+    """A line, and the lines below it. A table of plain values is one line; what is empty is left out."""
+    label = f"{'  ' * depth}* {name.replace('_', ' ')}"
+    if value in ({}, [], ""):
+        return ""
+    if isinstance(value, dict) and any(isinstance(entry, dict) for entry in value.values()):
+        return f"{label}\n" + "".join(_item(key, entry, depth + 1) for key, entry in value.items())
     if isinstance(value, dict):
-        return f"* {label}\n" + "".join(f"  {_item(key, entry)}" for key, entry in value.items())
+        shown = (f"{key.replace('_', ' ')} {_text(entry)}" for key, entry in value.items() if entry not in ([], ""))
+        return f"{label}: {', '.join(shown)}\n"
+    return f"{label}: {_text(value)}\n"
+
+
+def _text(value: JsonValue) -> str:
     if isinstance(value, float):
-        return f"* {label}: {value:.4g}\n"
-    text = value if isinstance(value, str) else json.dumps(value)
-    return f"* {label}: {text if len(text) <= LONGEST else f'{len(text)} characters, see bundle.json'}\n"
+        return f"{value:.4g}"
+    text = value if isinstance(value, str) else "none" if value is None else json.dumps(value)
+    return text if len(text) <= LONGEST else f"{len(text)} characters, see bundle.json"
