@@ -42,7 +42,7 @@ format: install
 
 docs: install
 	$(BIN)/python -m broker_plugin.reference_pages docs/reference
-	$(BIN)/python -m broker_plugin.metrics_reference > docs/metrics.md.new && mv docs/metrics.md.new docs/metrics.md
+	$(BIN)/python -m broker_plugin.telemetry.metrics_reference > docs/metrics.md.new && mv docs/metrics.md.new docs/metrics.md
 	$(BIN)/convention-broker check-config --example > deploy/config.new && mv deploy/config.new deploy/config.example.toml
 
 check: lint test

@@ -36,11 +36,11 @@ from benchmarks.watching import (
     warm,
     watch_role,
 )
-from broker_plugin.demo import worker_flags
-from broker_plugin.kafka import client_config
-from broker_plugin.settings import Settings
-from broker_plugin.settings_sources import load_settings
-from broker_plugin.topics import create_topic, create_topics
+from broker_plugin.demo.demo import worker_flags
+from broker_plugin.kafka.client import client_config
+from broker_plugin.kafka.topics import create_topic, create_topics
+from broker_plugin.settings.sections import Settings
+from broker_plugin.settings.sources import load_settings
 from schemas.synthetic import PacketForm, draw_object
 
 WANTED_PER_S: Final = 400.0

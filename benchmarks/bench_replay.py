@@ -34,7 +34,7 @@ from broker_plugin.replay.offline_job import replay_offline
 from broker_plugin.replay.processes import num_processors
 from broker_plugin.replay.progress import ReplayProgress
 from broker_plugin.replay.stream import StreamOptions
-from broker_plugin.settings_sources import load_settings
+from broker_plugin.settings.sources import load_settings
 from schemas.synthetic import SMALL, generate_packets
 
 NUM_FRAMES: Final = 10

@@ -24,13 +24,13 @@ from typing import Any, Final
 from confluent_kafka.cimpl import NewTopic
 
 from benchmarks.watching import print_figures
-from broker_plugin.demo import read_accounts, send, total, worker_flags
-from broker_plugin.settings import Settings
-from broker_plugin.settings_sources import load_settings
+from broker_plugin.demo.demo import read_accounts, send, total, worker_flags
+from broker_plugin.kafka.topic_reader import read_topic
+from broker_plugin.kafka.topics import create_topic, create_topics
+from broker_plugin.settings.sections import Settings
+from broker_plugin.settings.sources import load_settings
 from broker_plugin.testing.kafka_node import KafkaNode, kafka_home
 from broker_plugin.testing.processes import worker_process
-from broker_plugin.topic_reader import read_topic
-from broker_plugin.topics import create_topic, create_topics
 from schemas.synthetic import generate_packets
 
 NUM_FRAMES: Final = 20

@@ -19,12 +19,12 @@ from pathlib import Path
 
 import numpy as np
 
-from broker_plugin.classify_engine import ClassifyEngine
 from broker_plugin.messages import LogMessage
-from broker_plugin.settings import ClassifySettings
-from broker_plugin.store import StampStore
-from broker_plugin.store_file import StoreIdentity
+from broker_plugin.settings.sections import ClassifySettings
+from broker_plugin.store.stamp_store import StampStore
+from broker_plugin.store.store_file import StoreIdentity
 from broker_plugin.testing.scorers import make_rule
+from broker_plugin.worker.classify_engine import ClassifyEngine
 from model.scores import Eligibility, Scores
 from schemas.observation import Plane, log_key
 from schemas.records import codec

@@ -26,12 +26,12 @@ from rich.console import Console
 
 from benchmarks.random_ensemble import random_ensemble
 from benchmarks.watching import broker, print_figures
-from broker_plugin.demo import follow_ledger, send, worker_flags
-from broker_plugin.settings import Settings
-from broker_plugin.settings_sources import load_settings
+from broker_plugin.demo.demo import follow_ledger, send, worker_flags
+from broker_plugin.kafka.topic_reader import read_topic
+from broker_plugin.kafka.topics import create_topics
+from broker_plugin.settings.sections import Settings
+from broker_plugin.settings.sources import load_settings
 from broker_plugin.testing.processes import worker_process
-from broker_plugin.topic_reader import read_topic
-from broker_plugin.topics import create_topics
 from model.bundle_writer import save_bundle
 from model.cost import plain_sequence
 from schemas.errors import BrokerError

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Final
 
 from broker_plugin.api import sequences_of
-from broker_plugin.demo_packets import sample_folder
-from broker_plugin.scoring import classify_sequences
-from broker_plugin.triggers import LoadedBundle
+from broker_plugin.demo.packets import sample_folder
+from broker_plugin.store.triggers import LoadedBundle
 from broker_plugin.version import plugin_version
+from broker_plugin.worker.scoring import classify_sequences
 from model.bundle_store import resolve_bundle, shipped_bundles
 from model.runtime import load_scorer
 from model.scores import CLASSES, Eligibility

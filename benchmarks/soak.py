@@ -30,14 +30,14 @@ from confluent_kafka.cimpl import NewTopic
 from rich.console import Console
 
 from benchmarks.soak_checks import check
-from broker_plugin.demo import read_accounts, total, worker_flags
-from broker_plugin.kafka import AckedProducer
-from broker_plugin.ledger import Account
-from broker_plugin.settings import Settings
-from broker_plugin.settings_sources import load_settings
+from broker_plugin.accounts.ledger import Account
+from broker_plugin.demo.demo import read_accounts, total, worker_flags
+from broker_plugin.kafka.client import AckedProducer
+from broker_plugin.kafka.topic_reader import read_topic
+from broker_plugin.kafka.topics import create_topic, create_topics
+from broker_plugin.settings.sections import Settings
+from broker_plugin.settings.sources import load_settings
 from broker_plugin.testing.kafka_node import KafkaCluster, KafkaNode, kafka_home
-from broker_plugin.topic_reader import read_topic
-from broker_plugin.topics import create_topic, create_topics
 from schemas.errors import BrokerError
 from schemas.synthetic import SMALL, draw_object
 

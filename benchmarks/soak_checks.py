@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from broker_plugin.demo import total
-from broker_plugin.ledger import Account
-from broker_plugin.settings import Settings
-from broker_plugin.topic_reader import read_topic
+from broker_plugin.accounts.ledger import Account
+from broker_plugin.demo.demo import total
+from broker_plugin.kafka.topic_reader import read_topic
+from broker_plugin.settings.sections import Settings
 from schemas.classification import Classification
 
 

@@ -17,9 +17,9 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from rich.console import Console
 from rich.table import Table
 
-from broker_plugin.embedded_broker import embedded_broker
-from broker_plugin.kafka import client_config
-from broker_plugin.settings import InputSettings, InternalSettings
+from broker_plugin.kafka.client import client_config
+from broker_plugin.kafka.embedded_broker import embedded_broker
+from broker_plugin.settings.sections import InputSettings, InternalSettings
 from broker_plugin.testing.kafka_node import KafkaNode, kafka_home
 from broker_plugin.testing.processes import python_process
 

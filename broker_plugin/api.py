@@ -15,11 +15,11 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from broker_plugin.facts import StoredFact, read_stored_fact
 from broker_plugin.messages import LogMessage
-from broker_plugin.scoring import classify_sequences as classify_with
-from broker_plugin.triggers import LoadedBundle
+from broker_plugin.store.facts import StoredFact, read_stored_fact
+from broker_plugin.store.triggers import LoadedBundle
 from broker_plugin.version import plugin_version
+from broker_plugin.worker.scoring import classify_sequences as classify_with
 from model.bundle_spec import BundleSpec
 from model.bundle_store import read_spec, resolve_bundle, shipped_bundles
 from model.runtime import load_scorer

@@ -15,7 +15,7 @@ from threading import current_thread, main_thread
 from types import ModuleType
 from typing import Final, NoReturn
 
-from broker_plugin.interrupts import end_at_signals, was_interrupted
+from broker_plugin.kafka.interrupts import end_at_signals, was_interrupted
 from broker_plugin.version import plugin_version
 from schemas.errors import ConventionError, SettingsError
 
@@ -49,7 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; errors of the project end in one line on standard error, never in a traceback."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(_overview())  # noqa: T201
+        try:
+            print(_overview(), flush=True)  # noqa: T201
+        except BrokenPipeError:
+            _close_stdout()
         return DONE if arguments else WRONG_USAGE
     if arguments[0] == "--version":
         print(f"convention-broker {plugin_version()}")  # noqa: T201

@@ -18,7 +18,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from broker_plugin.cli import VERBS, parser_of
-from broker_plugin.settings import ENV_PREFIX, Settings
+from broker_plugin.settings.sections import ENV_PREFIX, Settings
 from model.bundle_store import shipped_bundles
 
 WRITTEN: Final = "Written by `python -m broker_plugin.reference_pages docs/reference`."

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-from broker_plugin.embedded_broker import free_port
+from broker_plugin.kafka.embedded_broker import free_port
 
 CONTENT_TYPE = "application/vnd.schemaregistry.v1+json"
 

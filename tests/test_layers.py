@@ -22,6 +22,11 @@ FORBIDDEN_LIBRARIES = {
     "train": {"confluent_kafka", "prometheus_client"},
     "broker_plugin": set(),
 }
+# the rooms of broker_plugin, from the ground up: each imports only rooms that stand before it
+ROOMS = (
+    *("version", "messages", "settings", "kafka", "telemetry", "accounts", "store", "worker", "evaluation"),
+    *("api", "fink", "replay", "demo", "testing", "commands", "cli", "reference_pages", "__main__"),
+)
 MODULES = sorted(path for layer in ALLOWED for path in (ROOT / layer).rglob("*.py"))
 
 
@@ -47,6 +52,27 @@ def test_imports_only_point_down(path: Path) -> None:
     packages = imported_packages(path)
     assert (packages & set(ALLOWED)) <= allowed
     assert not packages & FORBIDDEN_LIBRARIES[layer]
+
+
+def room_of(path: Path) -> str:
+    """The folder or single module below broker_plugin/."""
+    return path.relative_to(ROOT / "broker_plugin").parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "broker_plugin").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_rooms_import_only_those_below(path: Path) -> None:
+    """Within broker_plugin data flows one way too: no room knows one above itself."""
+    if path == ROOT / "broker_plugin" / "__init__.py":
+        return
+    own = ROOMS.index(room_of(path))
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("broker_plugin"):
+            continue
+        parts = (node.module or "").split(".")
+        for room in parts[1:2] or [alias.name for alias in node.names]:
+            assert ROOMS.index(room) <= own, f"{path.relative_to(ROOT)} imports {room}"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))

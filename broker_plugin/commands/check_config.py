@@ -11,7 +11,7 @@ from broker_plugin.commands.common import add_settings_arguments, settings_from
 from schemas.errors import BundleError, SettingsError
 
 if TYPE_CHECKING:
-    from broker_plugin.settings import Settings
+    from broker_plugin.settings.sections import Settings
 
 HELP: Final = "Validate the settings (flags, environment, file, defaults) and print what a worker would run with."
 CONNECTIONS: Final = ("input", "internal", "output")
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the resolved settings, secrets as stars. SettingsError when a file that they name is not here."""
     if args.example:
-        from broker_plugin.settings_reference import example_toml
+        from broker_plugin.settings.reference import example_toml
 
         print(example_toml(), end="")  # noqa: T201
         return 0

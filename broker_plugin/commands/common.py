@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from broker_plugin.settings import Settings
+    from broker_plugin.settings.sections import Settings
 
 
 def add_settings_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +32,7 @@ def add_settings_arguments(parser: argparse.ArgumentParser) -> None:
 
 def settings_from(args: argparse.Namespace, *, extra: tuple[str, ...] = ()) -> Settings:
     """The settings a verb runs with; ``extra`` are overrides of the verb's own flags, strongest of all."""
-    from broker_plugin.settings_sources import load_settings
+    from broker_plugin.settings.sources import load_settings
 
     file = args.config
     if file is None and os.environ.get("CONVENTION_CONFIG"):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from broker_plugin.commands.common import positive_int
 
 if TYPE_CHECKING:
-    from broker_plugin.demo_packets import DrawnObject
+    from broker_plugin.demo.packets import DrawnObject
 
 HELP: Final = (
     "Start an embedded broker, feed it ZTF and LSST alerts (real ones where CONVENTION_SAMPLE_DATA or ../shared/data "
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo; 1 when an alert is unaccounted for."""
-    from broker_plugin.demo import run_demo
+    from broker_plugin.demo.demo import run_demo
 
     return run_demo(draw_objects(args.objects), broker=args.broker, output=args.output)
 
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
 def draw_objects(count: int) -> list[DrawnObject]:
     """Simulated objects of the four classes, of the test split's templates, with the alerts that their surveys would
     send."""
-    from broker_plugin.demo_packets import DrawnObject
+    from broker_plugin.demo.packets import DrawnObject
     from train.simulator.objects import SetSettings
     from train.simulator.production import observe
     from train.simulator.survey_description import SURVEYS as DESCRIPTIONS

@@ -21,9 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the accounts; 1 when one has a gap."""
     settings = settings_from(args)
-    from broker_plugin.ledger import audit
-    from broker_plugin.topic_reader import read_topic
-    from broker_plugin.topics import require_brokers
+    from broker_plugin.accounts.ledger import audit
+    from broker_plugin.kafka.topic_reader import read_topic
+    from broker_plugin.kafka.topics import require_brokers
     from schemas.errors import BrokerError
     from schemas.ledger import LedgerEntry
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from broker_plugin.commands.common import add_settings_arguments, positive_int, settings_from
 
 if TYPE_CHECKING:
-    from broker_plugin.redriving import Found, Redriver, Target
-    from broker_plugin.settings import Settings
+    from broker_plugin.accounts.redriving import Found, Redriver, Target
+    from broker_plugin.settings.sections import Settings
 
 HELP: Final = (
     "Put the packets of dead letters back on the topic they came from, once their cause is mended. A letter is "
@@ -52,9 +52,9 @@ def run(args: argparse.Namespace) -> int:
     import socket
     import sys
 
-    from broker_plugin.logs import configure_logs
-    from broker_plugin.redriving import CHUNK, Redriver, Selection, Target
-    from broker_plugin.topics import require_brokers
+    from broker_plugin.accounts.redriving import CHUNK, Redriver, Selection, Target
+    from broker_plugin.kafka.topics import require_brokers
+    from broker_plugin.telemetry.logs import configure_logs
     from schemas.errors import DeadLetterReason, SettingsError
 
     configure_logs(level="WARNING", stream=sys.stderr)
@@ -106,7 +106,7 @@ def _wanted(settings: Settings, args: argparse.Namespace) -> Callable[[bytes], b
     """What admits a packet by its content; None when every packet is admitted."""
     if args.object is None and not args.readable:
         return None
-    from broker_plugin.ingest import packet_decoder
+    from broker_plugin.worker.ingest import packet_decoder
     from schemas.errors import PacketError, SchemaUnavailable
 
     decoder = packet_decoder(settings.ingest, settings.input)

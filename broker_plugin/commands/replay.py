@@ -18,7 +18,7 @@ from schemas.errors import SettingsError
 if TYPE_CHECKING:
     from broker_plugin.replay.progress import ReplayProgress
     from broker_plugin.replay.stream import StreamOptions
-    from broker_plugin.settings import Settings
+    from broker_plugin.settings.sections import Settings
 
 HELP: Final = (
     "Replay archived alerts: offline, through the worker's path without a broker into record files, or into a Kafka "
@@ -102,8 +102,8 @@ def _into_kafka(
     topic: str,
     speed: float | None,
 ) -> dict[str, Any]:
+    from broker_plugin.kafka.topics import require_brokers
     from broker_plugin.replay.kafka_job import create_input_topic, replay_into_kafka
-    from broker_plugin.topics import require_brokers
 
     require_brokers(settings, "input")
     if args.partitions is not None:

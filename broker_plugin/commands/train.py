@@ -15,7 +15,7 @@ from broker_plugin.commands.training import add_training_arguments, run_training
 from schemas.errors import SettingsError
 
 if TYPE_CHECKING:
-    from broker_plugin.settings import Settings
+    from broker_plugin.settings.sections import Settings
     from schemas.archive.packet import Damage
     from train.fact_set import Snapshot
 
@@ -96,7 +96,7 @@ def _export_log(args: argparse.Namespace) -> int:
 
 def export_log(settings: Settings, output: Path) -> Snapshot:
     """The stamp log from its beginning to its end as reached, as a snapshot."""
-    from broker_plugin.topics import require_brokers
+    from broker_plugin.kafka.topics import require_brokers
     from train.fact_set import write_snapshot
 
     require_brokers(settings, "internal")
@@ -106,7 +106,7 @@ def export_log(settings: Settings, output: Path) -> Snapshot:
 
 
 def _log_values(settings: Settings, topic: str) -> Iterator[bytes]:
-    from broker_plugin.topic_reader import read_topic
+    from broker_plugin.kafka.topic_reader import read_topic
 
     for message in read_topic(settings.internal, topic):
         yield message.value() or b""

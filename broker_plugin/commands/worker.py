@@ -24,8 +24,8 @@ def run(args: argparse.Namespace) -> int:
 
     for path in (*settings.classify.bundles, *settings.classify.challengers):
         resolve_bundle(path)  # a missing bundle is said before anything is started
-    from broker_plugin.topics import require_brokers
-    from broker_plugin.worker import BROKERS, run_both, run_role
+    from broker_plugin.kafka.topics import require_brokers
+    from broker_plugin.worker.worker import BROKERS, run_both, run_role
 
     if args.role is not None:
         return run_role(settings, args.role)

@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from broker_plugin.kafka import AckedProducer
+from broker_plugin.kafka.client import AckedProducer
 from broker_plugin.messages import HEADER_INGEST_TIME, HEADER_STORED_ONLY
 from broker_plugin.replay.batches import Batch, decoded_batches
 from broker_plugin.replay.checkpoint import Checkpoint

@@ -8,14 +8,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from broker_plugin.kafka import ENVELOPE_BYTES, AckedProducer
+from broker_plugin.kafka.client import ENVELOPE_BYTES, AckedProducer
+from broker_plugin.kafka.topics import create_topics, require_brokers
 from broker_plugin.replay.backfill import Backfill
 from broker_plugin.replay.checkpoint import CHECKPOINT_NAME, WORK_FOLDER, open_checkpoint
 from broker_plugin.replay.decoding import INGEST_KEYS, any_readable, open_decoder
 from broker_plugin.replay.progress import ReplayProgress, open_stream
 from broker_plugin.replay.stream import StreamOptions
-from broker_plugin.settings import Connection, Settings
-from broker_plugin.topics import create_topics, require_brokers
+from broker_plugin.settings.sections import Connection, Settings
 
 
 def fill_stamp_log(
@@ -65,8 +65,8 @@ def fill_stamp_log(
 def rescore_stored(settings: Settings, *, progress: ReplayProgress) -> dict[str, Any]:
     """Publish every stored object under the bundles in use; the errors of ``rescore``."""
     require_brokers(settings, "internal", "output")
-    from broker_plugin.bundle_loading import bundle_loader, bundle_paths
     from broker_plugin.replay.rescore import rescore
+    from broker_plugin.worker.bundle_loading import bundle_loader, bundle_paths
 
     load = bundle_loader(settings.classify)
     scorers = [load(path) for path in bundle_paths(settings.classify)]

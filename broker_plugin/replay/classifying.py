@@ -15,13 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from broker_plugin.classify_engine import ClassifyEngine
 from broker_plugin.messages import BatchResult, LogMessage
 from broker_plugin.replay.processes import Helper, helper_process, num_processors
-from broker_plugin.settings import ClassifySettings
-from broker_plugin.store import StampStore
-from broker_plugin.store_file import StoreIdentity
+from broker_plugin.settings.sections import ClassifySettings
+from broker_plugin.store.stamp_store import StampStore
+from broker_plugin.store.store_file import StoreIdentity
 from broker_plugin.version import plugin_version
+from broker_plugin.worker.classify_engine import ClassifyEngine
 from schemas.errors import RecordError, StoreError, StoreHeld
 
 PARTITION: Final = 0
@@ -161,7 +161,7 @@ class ShardHandler:
 
 def make_engine(settings: ClassifySettings) -> ClassifyEngine:
     """The engine of the bundles that the settings name."""
-    from broker_plugin.bundle_loading import bundle_loader, bundle_paths
+    from broker_plugin.worker.bundle_loading import bundle_loader, bundle_paths
 
     load = bundle_loader(settings)
     scorers = [load(path) for path in bundle_paths(settings)]

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol
 
-from broker_plugin.ingest import packet_decoder
-from broker_plugin.metrics import DEAD_LETTER, FILTERED, STAMPED
 from broker_plugin.replay.processes import Handler, Helper, helper_process, num_processors
-from broker_plugin.settings import Settings
+from broker_plugin.settings.sections import Settings
+from broker_plugin.telemetry.metrics import DEAD_LETTER, FILTERED, STAMPED
+from broker_plugin.worker.ingest import packet_decoder
 from schemas.decode import PacketDecoder
 from schemas.errors import PacketError, SchemaUnavailable
 from schemas.observation import Observation, log_key

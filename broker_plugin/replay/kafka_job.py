@@ -10,13 +10,13 @@ from typing import Any
 
 from confluent_kafka.cimpl import NewTopic
 
-from broker_plugin.kafka import ENVELOPE_BYTES
+from broker_plugin.kafka.client import ENVELOPE_BYTES
+from broker_plugin.kafka.topics import create_topic
 from broker_plugin.replay.checkpoint import CHECKPOINT_NAME, WORK_FOLDER, open_checkpoint
 from broker_plugin.replay.kafka_target import KafkaReplay, Pace
 from broker_plugin.replay.progress import ReplayProgress, open_stream
 from broker_plugin.replay.stream import StreamOptions
-from broker_plugin.settings import Settings
-from broker_plugin.topics import create_topic
+from broker_plugin.settings.sections import Settings
 
 
 def replay_into_kafka(

@@ -18,13 +18,13 @@ from typing import Final
 
 from confluent_kafka import KafkaException, TopicPartition
 
-from broker_plugin.delivery import TransactionalProducer
-from broker_plugin.kafka import open_consumer
+from broker_plugin.kafka.client import open_consumer
+from broker_plugin.kafka.delivery import TransactionalProducer
+from broker_plugin.kafka.topic_reader import read_topic
+from broker_plugin.kafka.topics import num_partitions
 from broker_plugin.replay.checkpoint import Checkpoint
 from broker_plugin.replay.stream import PacketStream, Timed
-from broker_plugin.settings import Connection, WorkerSettings
-from broker_plugin.topic_reader import read_topic
-from broker_plugin.topics import num_partitions
+from broker_plugin.settings.sections import Connection, WorkerSettings
 from schemas.decode import PacketDecoder
 from schemas.errors import BrokerError, PacketError, SchemaUnavailable
 

@@ -18,13 +18,13 @@ from pathlib import Path
 from broker_plugin.evaluation.records import DeliveredRecord, Delivery
 from broker_plugin.evaluation.stamp_archive import StampLogValue
 from broker_plugin.messages import BatchResult, LogMessage
-from broker_plugin.metrics import DEAD_LETTER
 from broker_plugin.replay.batches import Batch, decoded_batches
 from broker_plugin.replay.checkpoint import CHECKPOINT_NAME, WORK_FOLDER, Checkpoint
 from broker_plugin.replay.classifying import PARTITION, Shards
 from broker_plugin.replay.decoding import DecodedPacket, Decoder, StampedPacket, outcome_name
 from broker_plugin.replay.parts import Part, remove_parts
 from broker_plugin.replay.stream import PacketStream
+from broker_plugin.telemetry.metrics import DEAD_LETTER
 from schemas.archive.packet import Damage
 
 

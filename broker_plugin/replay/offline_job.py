@@ -14,7 +14,7 @@ from broker_plugin.replay.offline import OfflineOptions, OfflineReplay
 from broker_plugin.replay.parts import has_parts
 from broker_plugin.replay.progress import ReplayProgress, open_stream
 from broker_plugin.replay.stream import StreamOptions
-from broker_plugin.settings import Settings
+from broker_plugin.settings.sections import Settings
 from broker_plugin.version import plugin_version
 from schemas.errors import SettingsError
 

@@ -16,9 +16,8 @@ from typing import Final
 
 from confluent_kafka import KafkaException, TopicPartition
 
-from broker_plugin.assembly import FrameCache, assemble
-from broker_plugin.classify import store_path
-from broker_plugin.kafka import AckedProducer, open_consumer
+from broker_plugin.kafka.client import AckedProducer, open_consumer
+from broker_plugin.kafka.topics import num_partitions, topic_identity
 from broker_plugin.messages import (
     HEADER_LOG_OFFSET,
     HEADER_LOG_PARTITION,
@@ -27,14 +26,15 @@ from broker_plugin.messages import (
     HEADER_TRIGGER_SOURCE_ID,
     OutputRecord,
 )
-from broker_plugin.output_form import OutputForm
-from broker_plugin.scoring import classify_sequences
-from broker_plugin.settings import Settings
-from broker_plugin.store import StampStore
-from broker_plugin.store_file import StoreIdentity
-from broker_plugin.topics import num_partitions, topic_identity
-from broker_plugin.triggers import LoadedBundle
+from broker_plugin.settings.sections import Settings
+from broker_plugin.store.assembly import FrameCache, assemble
+from broker_plugin.store.stamp_store import StampStore
+from broker_plugin.store.store_file import StoreIdentity
+from broker_plugin.store.triggers import LoadedBundle
 from broker_plugin.version import plugin_version
+from broker_plugin.worker.classify import store_path
+from broker_plugin.worker.output_form import OutputForm
+from broker_plugin.worker.scoring import classify_sequences
 from model.scores import Scorer
 from schemas.classification import Status
 from schemas.errors import BrokerError, SettingsError, StoreError

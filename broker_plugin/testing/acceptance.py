@@ -12,9 +12,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from broker_plugin.facts import StoredFact, read_stored_fact
 from broker_plugin.messages import LogMessage
-from broker_plugin.triggers import LoadedBundle
+from broker_plugin.store.facts import StoredFact, read_stored_fact
+from broker_plugin.store.triggers import LoadedBundle
 from schemas.classification import Status, build
 from schemas.decode import PacketDecoder
 from schemas.errors import RecordError

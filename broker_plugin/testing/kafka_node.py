@@ -14,7 +14,7 @@ from typing import Any, Final
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from broker_plugin.embedded_broker import free_port
+from broker_plugin.kafka.embedded_broker import free_port
 from schemas.errors import BrokerError
 
 START_S: Final = 90.0

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from broker_plugin.messages import HEADER_INPUT_OFFSET, LogMessage
-from broker_plugin.store import StampStore
-from broker_plugin.store_file import StoreIdentity
+from broker_plugin.store.stamp_store import StampStore
+from broker_plugin.store.store_file import StoreIdentity
 from broker_plugin.testing.scorers import make_rule
 from schemas.observation import Observation, Plane, Withdrawal, log_key
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from broker_plugin.metrics_reference import families, markdown, series_names
+from broker_plugin.telemetry.metrics_reference import families, markdown, series_names
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "deploy" / "prometheus"

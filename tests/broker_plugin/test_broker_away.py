@@ -14,15 +14,15 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 from prometheus_client import CollectorRegistry
 
-from broker_plugin import partitions as partitions_module
-from broker_plugin import starting
-from broker_plugin.embedded_broker import free_port
-from broker_plugin.kafka import query
-from broker_plugin.ledger import LedgerWriter
-from broker_plugin.metrics import IngestMetrics
-from broker_plugin.partitions import Partitions
-from broker_plugin.settings import InputSettings
-from broker_plugin.starting import LATEST, Start, list_offsets
+from broker_plugin.accounts.ledger import LedgerWriter
+from broker_plugin.kafka.client import query
+from broker_plugin.kafka.embedded_broker import free_port
+from broker_plugin.settings.sections import InputSettings
+from broker_plugin.telemetry.metrics import IngestMetrics
+from broker_plugin.worker import partitions as partitions_module
+from broker_plugin.worker import starting
+from broker_plugin.worker.partitions import Partitions
+from broker_plugin.worker.starting import LATEST, Start, list_offsets
 from schemas.errors import BrokerError
 
 
@@ -49,7 +49,7 @@ def test_a_question_without_an_answer_is_a_broker_error(
 ) -> None:
     """Whichever patience ends first, the client's or the future's, the error is of the broker and names it."""
     monkeypatch.setattr(starting, "QUERY_TIMEOUT_S", 0.3)
-    monkeypatch.setattr("broker_plugin.kafka.ADMIN_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("broker_plugin.kafka.client.ADMIN_TIMEOUT_S", 0.3)
     with pytest.raises(BrokerError, match=nowhere.bootstrap_servers):
         query(nowhere, "offsets", lambda: (_ for _ in ()).throw(TimeoutError()), timeout_s=0.2)
     monkeypatch.setattr(starting, "query", lambda c, what, ask: query(c, what, ask, timeout_s=0.5))

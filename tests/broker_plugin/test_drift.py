@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from broker_plugin.classify_metrics import ClassifyMetrics
 from broker_plugin.cli import main
-from broker_plugin.drift import HALF_LIFE_SEQUENCES, MIN_SEQUENCES, drift_reference
-from broker_plugin.measured_scorer import measured
+from broker_plugin.telemetry.classify_metrics import ClassifyMetrics
+from broker_plugin.telemetry.drift import HALF_LIFE_SEQUENCES, MIN_SEQUENCES, drift_reference
+from broker_plugin.telemetry.measured_scorer import measured
 from model.distributions import Counts, Quantity, count, measure, to_json
 from model.runtime import Runtime, load_scorer
 from model.scores import Scores

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from broker_plugin.classify_engine import ClassifyEngine
 from broker_plugin.messages import TRIGGERED, BatchResult, ClassifyOutcome, LogMessage
-from broker_plugin.settings import ClassifySettings
-from broker_plugin.store import StampStore
+from broker_plugin.settings.sections import ClassifySettings
+from broker_plugin.store.stamp_store import StampStore
 from broker_plugin.testing.scorers import FailingScorer, HashScorer, make_rule
+from broker_plugin.worker.classify_engine import ClassifyEngine
 from model.scores import Eligibility, Scorer
 from schemas.classification import Classification
 from schemas.errors import InferenceError

@@ -13,12 +13,12 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker_plugin.classify_engine import ClassifyEngine
-from broker_plugin.facts import read_stored_fact
 from broker_plugin.messages import ClassifyOutcome, LogMessage
-from broker_plugin.settings import ClassifySettings
-from broker_plugin.store import StampStore
+from broker_plugin.settings.sections import ClassifySettings
+from broker_plugin.store.facts import read_stored_fact
+from broker_plugin.store.stamp_store import StampStore
 from broker_plugin.testing.scorers import HashScorer
+from broker_plugin.worker.classify_engine import ClassifyEngine
 from model.scores import Eligibility
 from schemas.observation import Observation, Withdrawal, log_key
 from schemas.view import SPARE_FRAMES

@@ -7,8 +7,8 @@ import signal
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from broker_plugin.fatal_errors import FatalErrors
-from broker_plugin.interrupts import end_at_signals
+from broker_plugin.kafka.fatal_errors import FatalErrors
+from broker_plugin.kafka.interrupts import end_at_signals
 from schemas.errors import BrokerError, StoreError
 
 GUARD = FatalErrors("host:9092", "producer")

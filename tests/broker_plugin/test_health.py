@@ -11,8 +11,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from broker_plugin.health import ASSIGNED, RESTORED, Health, HealthServer
-from broker_plugin.metrics import IngestMetrics
+from broker_plugin.telemetry.health import ASSIGNED, RESTORED, Health, HealthServer
+from broker_plugin.telemetry.metrics import IngestMetrics
 from schemas.errors import SettingsError
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from broker_plugin.kept_tokens import KeptTokens
+from broker_plugin.store.kept_tokens import KeptTokens
 from model.runtime import load_scorer
 from tests.model.bundle_samples import make_sequence, write_sample
 

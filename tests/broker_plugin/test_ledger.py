@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from broker_plugin.classify_metrics import ClassifyMetrics
-from broker_plugin.dead_letters import DeadLetterWindow
-from broker_plugin.ledger import ABSENT, EXPIRED, REDRIVE, LedgerWriter, audit, entry_key
-from broker_plugin.metrics import IngestMetrics
-from broker_plugin.restores import Restores
-from broker_plugin.settings import IngestSettings
-from broker_plugin.starting import Start
+from broker_plugin.accounts.dead_letters import DeadLetterWindow
+from broker_plugin.accounts.ledger import ABSENT, EXPIRED, REDRIVE, LedgerWriter, audit, entry_key
+from broker_plugin.settings.sections import IngestSettings
+from broker_plugin.telemetry.classify_metrics import ClassifyMetrics
+from broker_plugin.telemetry.metrics import IngestMetrics
+from broker_plugin.worker.restores import Restores
+from broker_plugin.worker.starting import Start
 from schemas.errors import DeadLetterReason, TooManyDeadLetters
 from schemas.ledger import LedgerEntry, Run
 

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from broker_plugin.kafka import AckedProducer, make_consumer
-from broker_plugin.kafka_logs import REPEAT_S, LibrdkafkaLog
-from broker_plugin.logs import STARS, configure_logs, mask_secrets
-from broker_plugin.settings import InputSettings, OutputSettings, WorkerSettings
+from broker_plugin.kafka.client import AckedProducer, make_consumer
+from broker_plugin.kafka.client_logs import REPEAT_S, LibrdkafkaLog
+from broker_plugin.settings.sections import InputSettings, OutputSettings, WorkerSettings
+from broker_plugin.telemetry.logs import STARS, configure_logs, mask_secrets
 
 
 @pytest.fixture(autouse=True)

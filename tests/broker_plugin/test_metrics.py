@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
-from broker_plugin.classify_metrics import ClassifyMetrics, unix_time_s
 from broker_plugin.messages import ClassifyOutcome
-from broker_plugin.metric_families import Families
-from broker_plugin.metrics import IngestMetrics, Rebalance, RoleMetrics, Step, worker_registry
+from broker_plugin.telemetry.classify_metrics import ClassifyMetrics, unix_time_s
+from broker_plugin.telemetry.metric_families import Families
+from broker_plugin.telemetry.metrics import IngestMetrics, Rebalance, RoleMetrics, Step, worker_registry
 from schemas.classification import Classification, Status
 from schemas.errors import DeadLetterReason, FilterReason
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from broker_plugin.registry import QUIET_S, Registry
-from broker_plugin.settings import OutputSettings, RegistrySettings
+from broker_plugin.kafka.registry import QUIET_S, Registry
+from broker_plugin.settings.sections import OutputSettings, RegistrySettings
 from schemas.errors import BrokerError, SchemaUnavailable
 from tests.registry_server import RegistryServer, registry_server
 

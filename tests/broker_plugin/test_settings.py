@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from broker_plugin.settings import Settings
-from broker_plugin.settings_errors import example
-from broker_plugin.settings_reference import example_toml
-from broker_plugin.settings_sources import load_settings
+from broker_plugin.settings.errors import example
+from broker_plugin.settings.reference import example_toml
+from broker_plugin.settings.sections import Settings
+from broker_plugin.settings.sources import load_settings
 from schemas.errors import SettingsError
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from broker_plugin.facts import read_stored_fact
 from broker_plugin.messages import LogMessage
-from broker_plugin.store import CLOCK_OBJECTS, PRUNE_STEP, StampStore
+from broker_plugin.store.facts import read_stored_fact
+from broker_plugin.store.stamp_store import CLOCK_OBJECTS, PRUNE_STEP, StampStore
 from broker_plugin.testing.scorers import make_rule
 from schemas.errors import RecordError, StoreError
 from schemas.observation import log_key

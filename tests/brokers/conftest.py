@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from broker_plugin.embedded_broker import embedded_broker
+from broker_plugin.kafka.embedded_broker import embedded_broker
 from broker_plugin.testing.kafka_node import KafkaNode, kafka_home
 
 

@@ -10,9 +10,9 @@ import os
 import signal
 import sys
 
-from broker_plugin.points import Point
-from broker_plugin.settings_sources import load_settings
-from broker_plugin.worker import run_role
+from broker_plugin.settings.sources import load_settings
+from broker_plugin.worker.points import Point
+from broker_plugin.worker.worker import run_role
 
 
 def main(arguments: str) -> int:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from broker_plugin.delivery import TransactionalProducer
+from broker_plugin.kafka.delivery import TransactionalProducer
 from broker_plugin.replay import kafka_target
 from broker_plugin.replay.checkpoint import Checkpoint
 from broker_plugin.replay.kafka_job import replay_into_kafka
 from broker_plugin.replay.progress import ReplayProgress
 from broker_plugin.replay.stream import StreamOptions
-from broker_plugin.settings_sources import load_settings
+from broker_plugin.settings.sources import load_settings
 from tests.replay.dying_replay import Events
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from broker_plugin.settings import ClassifySettings
+from broker_plugin.settings.sections import ClassifySettings
+from broker_plugin.store.triggers import LoadedBundle
 from broker_plugin.testing.acceptance import expected_facts, expected_values
-from broker_plugin.triggers import LoadedBundle
 from broker_plugin.version import plugin_version
 from model.bundle import load_bundle
 from model.bundle_writer import save_bundle

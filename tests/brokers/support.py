@@ -12,13 +12,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from broker_plugin.demo import follow_ledger, read_accounts, send, worker_flags
-from broker_plugin.ledger import Account
-from broker_plugin.points import Point
-from broker_plugin.settings import Settings
-from broker_plugin.settings_sources import load_settings
+from broker_plugin.accounts.ledger import Account
+from broker_plugin.demo.demo import follow_ledger, read_accounts, send, worker_flags
+from broker_plugin.kafka.topic_reader import read_topic
+from broker_plugin.settings.sections import Settings
+from broker_plugin.settings.sources import load_settings
 from broker_plugin.testing.processes import python_process, worker_process
-from broker_plugin.topic_reader import read_topic
+from broker_plugin.worker.points import Point
 
 Accounts = dict[tuple[str, str, int], Account]
 ROOT = Path(__file__).parents[2]

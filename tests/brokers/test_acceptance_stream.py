@@ -21,11 +21,13 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from broker_plugin.demo import total
-from broker_plugin.kafka import client_config
+from broker_plugin.demo.demo import total
+from broker_plugin.kafka.client import client_config
+from broker_plugin.kafka.topic_reader import read_topic
 from broker_plugin.messages import HEADER_INPUT_OFFSET, HEADER_INPUT_PARTITION
-from broker_plugin.settings import ClassifySettings, Settings
-from broker_plugin.store import PRUNE_STEP
+from broker_plugin.settings.sections import ClassifySettings, Settings
+from broker_plugin.store.stamp_store import PRUNE_STEP
+from broker_plugin.store.triggers import LoadedBundle
 from broker_plugin.testing.acceptance import (
     NUM_PARTITIONS,
     Stream,
@@ -35,8 +37,6 @@ from broker_plugin.testing.acceptance import (
     expected_values,
     expected_views,
 )
-from broker_plugin.topic_reader import read_topic
-from broker_plugin.triggers import LoadedBundle
 from broker_plugin.version import plugin_version
 from model.bundle_store import shipped_bundles
 from model.runtime import load_scorer

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from broker_plugin.cli import main
-from broker_plugin.demo import send, total
-from broker_plugin.topic_reader import read_topic
+from broker_plugin.demo.demo import send, total
+from broker_plugin.kafka.topic_reader import read_topic
 from model.bundle_files import read_bundle_files, write_bundle_files
 from model.bundle_store import SHIPPED
 from schemas.classification import Classification

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from broker_plugin.demo import read_accounts, send, total
-from broker_plugin.points import Point
-from broker_plugin.topic_reader import read_topic
-from broker_plugin.topics import create_topics
+from broker_plugin.demo.demo import read_accounts, send, total
+from broker_plugin.kafka.topic_reader import read_topic
+from broker_plugin.kafka.topics import create_topics
+from broker_plugin.worker.points import Point
 from schemas.synthetic import generate_packets
 from tests.brokers.support import Run
 

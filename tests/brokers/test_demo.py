@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from broker_plugin.commands.demo import draw_objects
-from broker_plugin.demo import run_demo
-from broker_plugin.demo_packets import gather
+from broker_plugin.demo.demo import run_demo
+from broker_plugin.demo.packets import gather
 from schemas.decode import PacketDecoder
 
 NUM_OBJECTS = 5

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from broker_plugin.commands.train import export_log
-from broker_plugin.demo import send, total
+from broker_plugin.demo.demo import send, total
 from schemas.synthetic import generate_packets
 from tests.brokers.support import Run
 from train.simulator.sequence_set import SequenceSet

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from broker_plugin.demo import read_accounts, send, total, worker_flags
-from broker_plugin.ingest import IngestRole
-from broker_plugin.kafka import ENVELOPE_BYTES, AckedProducer, make_consumer
-from broker_plugin.metrics import IngestMetrics, worker_registry
-from broker_plugin.settings import Settings
-from broker_plugin.settings_sources import load_settings
-from broker_plugin.topic_reader import read_topic
-from broker_plugin.topics import create_topics
+from broker_plugin.demo.demo import read_accounts, send, total, worker_flags
+from broker_plugin.kafka.client import ENVELOPE_BYTES, AckedProducer, make_consumer
+from broker_plugin.kafka.topic_reader import read_topic
+from broker_plugin.kafka.topics import create_topics
+from broker_plugin.settings.sections import Settings
+from broker_plugin.settings.sources import load_settings
+from broker_plugin.telemetry.metrics import IngestMetrics, worker_registry
+from broker_plugin.worker.ingest import IngestRole
 from schemas.dead_letter import DeadLetter
 from schemas.surveys import SURVEYS
 from schemas.synthetic import generate_packets

@@ -13,10 +13,10 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from prometheus_client.parser import text_string_to_metric_families
 
-from broker_plugin.demo import read_accounts, send, total
-from broker_plugin.kafka import client_config
-from broker_plugin.topic_reader import read_topic
-from broker_plugin.topics import create_topics
+from broker_plugin.demo.demo import read_accounts, send, total
+from broker_plugin.kafka.client import client_config
+from broker_plugin.kafka.topic_reader import read_topic
+from broker_plugin.kafka.topics import create_topics
 from schemas.synthetic import generate_packets
 from tests.brokers.support import Run
 

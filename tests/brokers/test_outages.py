@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from broker_plugin.demo import read_accounts, send, total
+from broker_plugin.demo.demo import read_accounts, send, total
+from broker_plugin.kafka.topics import create_topics
 from broker_plugin.testing.kafka_node import KafkaNode
-from broker_plugin.topics import create_topics
 from schemas.classification import Classification
 from schemas.synthetic import generate_packets
 from tests.brokers.support import Run

@@ -11,9 +11,9 @@ from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
-from broker_plugin.demo import send
+from broker_plugin.demo.demo import send
+from broker_plugin.kafka.topic_reader import read_topic
 from broker_plugin.messages import HEADER_INGEST_TIME, HEADER_TRIGGER_SOURCE_ID
-from broker_plugin.topic_reader import read_topic
 from schemas.broker_classification import CLASS_IDS, NOT_CLASSIFIED_CLASS_ID, read_broker_body
 from schemas.classification import Classification
 from schemas.synthetic import generate_packets

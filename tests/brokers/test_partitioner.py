@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from broker_plugin.kafka import AckedProducer
-from broker_plugin.topic_reader import read_topic
-from broker_plugin.topics import create_topics
+from broker_plugin.kafka.client import AckedProducer
+from broker_plugin.kafka.topic_reader import read_topic
+from broker_plugin.kafka.topics import create_topics
 from schemas.observation import log_key
 from tests.brokers.support import Run
 

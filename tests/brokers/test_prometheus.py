@@ -15,9 +15,9 @@ from typing import Any
 import httpx
 import pytest
 
-from broker_plugin.demo import send
-from broker_plugin.embedded_broker import free_port
-from broker_plugin.metrics_reference import families
+from broker_plugin.demo.demo import send
+from broker_plugin.kafka.embedded_broker import free_port
+from broker_plugin.telemetry.metrics_reference import families
 from schemas.synthetic import generate_packets
 from tests.brokers.support import ROOT, Run
 

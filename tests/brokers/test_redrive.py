@@ -15,10 +15,10 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from broker_plugin.demo import read_accounts, send, total
-from broker_plugin.kafka import client_config
-from broker_plugin.topic_reader import read_topic
-from broker_plugin.topics import create_topics
+from broker_plugin.demo.demo import read_accounts, send, total
+from broker_plugin.kafka.client import client_config
+from broker_plugin.kafka.topic_reader import read_topic
+from broker_plugin.kafka.topics import create_topics
 from schemas.classification import Classification
 from schemas.dead_letter import DeadLetter
 from schemas.surveys.lsst_wire import bundled_schema

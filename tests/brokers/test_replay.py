@@ -16,17 +16,17 @@ import pytest
 from confluent_kafka import KafkaException
 
 from broker_plugin.cli import main
-from broker_plugin.demo import total
-from broker_plugin.kafka import admin_client
+from broker_plugin.demo.demo import total
+from broker_plugin.kafka.client import admin_client
+from broker_plugin.kafka.topic_reader import read_topic
+from broker_plugin.kafka.topics import create_topics
 from broker_plugin.replay.kafka_job import create_input_topic, replay_into_kafka
 from broker_plugin.replay.offline import OfflineOptions
 from broker_plugin.replay.offline_job import replay_offline
 from broker_plugin.replay.progress import ReplayProgress
 from broker_plugin.replay.stream import StreamOptions
-from broker_plugin.settings import InputSettings, Settings
-from broker_plugin.settings_sources import load_settings
-from broker_plugin.topic_reader import read_topic
-from broker_plugin.topics import create_topics
+from broker_plugin.settings.sections import InputSettings, Settings
+from broker_plugin.settings.sources import load_settings
 from schemas.archive.faults import Faults
 from schemas.classification import Classification, Status
 from schemas.ledger import LedgerEntry

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from broker_plugin.cli import main
-from broker_plugin.demo import send
+from broker_plugin.demo.demo import send
 from model.bundle_store import promote
 from schemas.classification import Classification
 from schemas.synthetic import SMALL, generate_packets

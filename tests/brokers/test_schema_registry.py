@@ -14,13 +14,13 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from broker_plugin.demo import read_accounts, total
-from broker_plugin.ingest import IngestRole
-from broker_plugin.kafka import ENVELOPE_BYTES, AckedProducer, client_config, make_consumer
-from broker_plugin.metrics import IngestMetrics, worker_registry
-from broker_plugin.settings import Settings
-from broker_plugin.topic_reader import read_topic
-from broker_plugin.topics import create_topics
+from broker_plugin.demo.demo import read_accounts, total
+from broker_plugin.kafka.client import ENVELOPE_BYTES, AckedProducer, client_config, make_consumer
+from broker_plugin.kafka.topic_reader import read_topic
+from broker_plugin.kafka.topics import create_topics
+from broker_plugin.settings.sections import Settings
+from broker_plugin.telemetry.metrics import IngestMetrics, worker_registry
+from broker_plugin.worker.ingest import IngestRole
 from schemas.dead_letter import DeadLetter
 from schemas.observation import Observation, read_fact
 from schemas.surveys import SURVEYS

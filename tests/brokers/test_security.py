@@ -17,7 +17,7 @@ from confluent_kafka.admin import (
 )
 from confluent_kafka.cimpl import NewTopic, Producer
 
-from broker_plugin.demo import total
+from broker_plugin.demo.demo import total
 from broker_plugin.testing.kafka_node import KafkaNode
 from schemas.synthetic import generate_packets
 from tests.brokers.conftest import apache_kafka

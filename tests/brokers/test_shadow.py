@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from broker_plugin.demo import send
+from broker_plugin.demo.demo import send
 from model.bundle_store import SHIPPED
 from schemas.classification import Classification
 from schemas.synthetic import generate_packets

@@ -11,12 +11,12 @@ from confluent_kafka import KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from broker_plugin.demo import send, total
-from broker_plugin.kafka import AckedProducer, client_config
-from broker_plugin.ledger import ABSENT, EXPIRED
-from broker_plugin.starting import LATEST, Start, ledger_positions, list_offsets
-from broker_plugin.topic_reader import read_topic
-from broker_plugin.topics import create_topics
+from broker_plugin.accounts.ledger import ABSENT, EXPIRED
+from broker_plugin.demo.demo import send, total
+from broker_plugin.kafka.client import AckedProducer, client_config
+from broker_plugin.kafka.topic_reader import read_topic
+from broker_plugin.kafka.topics import create_topics
+from broker_plugin.worker.starting import LATEST, Start, ledger_positions, list_offsets
 from schemas.decode import PacketDecoder
 from schemas.outcome import Stamped
 from schemas.synthetic import generate_packets

@@ -8,8 +8,8 @@ from pathlib import Path
 import fastavro
 import pytest
 
-from broker_plugin.demo import send, total
-from broker_plugin.topic_reader import read_topic
+from broker_plugin.demo.demo import send, total
+from broker_plugin.kafka.topic_reader import read_topic
 from schemas.archive.reader import ArchiveReader
 from schemas.classification import Classification
 from schemas.dead_letter import DeadLetter

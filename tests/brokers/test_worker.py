@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from broker_plugin.demo import read_accounts, send, total
-from broker_plugin.topic_reader import read_topic
+from broker_plugin.demo.demo import read_accounts, send, total
+from broker_plugin.kafka.topic_reader import read_topic
 from model.bundle_store import SHIPPED, promote
 from schemas.classification import Classification
 from schemas.dead_letter import DeadLetter

@@ -10,9 +10,9 @@ from subprocess import Popen
 
 import pytest
 
-from broker_plugin.demo import read_accounts, send, total
-from broker_plugin.points import Point
-from broker_plugin.topics import create_topics
+from broker_plugin.demo.demo import read_accounts, send, total
+from broker_plugin.kafka.topics import create_topics
+from broker_plugin.worker.points import Point
 from schemas.synthetic import generate_packets
 from tests.brokers.support import Run
 

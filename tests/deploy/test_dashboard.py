@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from broker_plugin.metrics_reference import families, series_names
+from broker_plugin.telemetry.metrics_reference import families, series_names
 from tests.deploy.containers import DEPLOY, compose, documents
 
 GRAFANA = DEPLOY / "grafana"

@@ -9,7 +9,7 @@ import kubernetes_validate
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, TypeAdapter
 
-from broker_plugin.settings import Settings
+from broker_plugin.settings.sections import Settings
 from tests.deploy.containers import KUBERNETES, PREFIX, ROOT, manifests, pod_spec
 
 # the oldest supported upstream at the time of writing, and the newest that the package has

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from broker_plugin.cli import VERBS, parser_of
-from broker_plugin.settings import Settings
-from broker_plugin.settings_sources import load_settings
+from broker_plugin.settings.sections import Settings
+from broker_plugin.settings.sources import load_settings
 from tests.deploy.containers import DEPLOY, PREFIX, PROGRAM, ROOT, Container, all_containers
 
 CONTAINERS = all_containers()

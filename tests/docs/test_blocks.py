@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from broker_plugin.cli import VERBS, parser_of
-from broker_plugin.embedded_broker import HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS, embedded_broker
+from broker_plugin.kafka.embedded_broker import HEARTBEAT_INTERVAL_MS, SESSION_TIMEOUT_MS, embedded_broker
 from tests.docs.blocks import LANGUAGES, PAGES, ROOT, Block, blocks_of, command_lines, needs_of
 
 MARKS = {"data": pytest.mark.data, "tansu": pytest.mark.tansu}

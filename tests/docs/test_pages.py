@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from broker_plugin.metrics_reference import series_names
 from broker_plugin.reference_pages import pages
-from broker_plugin.settings import Settings
+from broker_plugin.settings.sections import Settings
+from broker_plugin.telemetry.metrics_reference import series_names
 from tests.docs.blocks import PAGES, ROOT
 
 RUNBOOK = ROOT / "docs" / "runbook.md"

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from broker_plugin.store import StampStore
+from broker_plugin.store.stamp_store import StampStore
 from tests.replay.support import COARSE, replay
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from broker_plugin.classify_engine import ClassifyEngine
 from broker_plugin.evaluation.record_files import read_records
 from broker_plugin.evaluation.stamp_archive import read_stamps
 from broker_plugin.replay.checkpoint import CHECKPOINT_NAME, WORK_FOLDER, Checkpoint, open_checkpoint
@@ -14,8 +13,9 @@ from broker_plugin.replay.classifying import LocalShard, Shards
 from broker_plugin.replay.decoding import LocalDecoder
 from broker_plugin.replay.offline import OfflineOptions, OfflineReplay
 from broker_plugin.replay.stream import PacketStream, StreamOptions
-from broker_plugin.settings import ClassifySettings
+from broker_plugin.settings.sections import ClassifySettings
 from broker_plugin.testing.scorers import HashScorer, make_rule
+from broker_plugin.worker.classify_engine import ClassifyEngine
 from model.scores import Eligibility
 from schemas.archive.packet import Damage
 from schemas.decode import PacketDecoder

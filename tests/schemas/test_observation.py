@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker_plugin.facts import read_stored_fact
 from broker_plugin.messages import LogMessage
+from broker_plugin.store.facts import read_stored_fact
 from schemas.bands import BANDS, band_id, band_name
 from schemas.errors import RecordError
 from schemas.observation import (

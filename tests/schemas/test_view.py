@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker_plugin.retention import bounds_of, deletable
+from broker_plugin.store.retention import bounds_of, deletable
 from schemas.view import FactKey, ViewRule, select_view, view_digest
 
 RULE = ViewRule(max_frames=4, max_days=30.0, band_ids=frozenset({2, 3}), grid_id="grid")

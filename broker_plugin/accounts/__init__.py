@@ -1,0 +1,1 @@
+"""What became of every alert: the ledger, dead letters, and their way back."""
