@@ -11,23 +11,28 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 from torch.func import functional_call, stack_module_state
 
+from broker_plugin.api import sequences_of
 from model.ensemble import Ensemble, build_members
 from model.fixed_shapes import TOKENS_PER_CHUNK, sample_inputs
 from model.runtime import Runtime, load_scorer
 from model.token_cache import TokenCache
-from train.reference_population import SURVEYS, draw_object
+from train.simulator.objects import SetSettings
+from train.simulator.production import observe
+from train.simulator.survey_description import SURVEYS
+
+FRAMES: Final = 31
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("bundle", nargs="?", default="reference-ztf-1.0")
+    parser.add_argument("bundle", nargs="?", default="convention-ztf-1.0")
     parser.add_argument("--objects", type=int, default=64)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
@@ -43,10 +48,11 @@ def main() -> None:
 
 def measure_scoring(scorer: Runtime, *, num_objects: int, repeats: int) -> dict[str, float]:
     """Objects a second, full and incremental, best of ``repeats``."""
-    survey = next(s for s in SURVEYS.values() if s.grid_id == scorer.bundle.spec.grid_id)
-    objects = [draw_object(survey, seed=7, index=index, max_frames=31, min_frames=6) for index in range(num_objects)]
-    before = [entry.cut(0, len(entry.observations) - 1) for entry in objects]
-    after = [entry.cut(0, len(entry.observations)) for entry in objects]
+    survey = scorer.bundle.spec.grid_id.partition("-")[0]
+    settings = SetSettings(SURVEYS[survey], num_objects, seed=7, mix="equal")
+    alerts = [[packet for _, packet in observe(settings, index)[1]][:FRAMES] for index in range(num_objects)]
+    before = sequences_of([packet for of_object in alerts for packet in of_object[:-1]], bundle=scorer.bundle.folder)
+    after = sequences_of([packet for of_object in alerts for packet in of_object], bundle=scorer.bundle.folder)
     scorer.score(before)
     scorer.score(after)  # every shape has been used and checked now
     full, one_frame = float("inf"), float("inf")
@@ -56,7 +62,7 @@ def measure_scoring(scorer: Runtime, *, num_objects: int, repeats: int) -> dict[
         num_bytes = scorer.cache.num_bytes
         one_frame = min(one_frame, timed(lambda: scorer.score(after)))
     return {
-        "frames_an_object": sum(map(len, after)) / num_objects,
+        "frames_an_object": sum(map(len, after)) / len(after),
         "full_objects_per_s": num_objects / full,
         "one_new_frame_objects_per_s": num_objects / one_frame,
         "incremental_ratio": full / one_frame,

@@ -26,7 +26,7 @@ from tests.model.bundle_samples import make_observations, make_sequence, write_s
 from tests.train.toy_sets import write_toy_set
 from train.simulator.sequence_set import SequenceWriter, pack
 
-BUNDLE = "reference-ztf 1.0 abc"
+BUNDLE = "convention-ztf 1.0 abc"
 
 
 @cache

@@ -51,8 +51,8 @@ def test_a_backfill_lengthens_sequences_and_a_rescoring_renews_them(
     newest = {message.key(): Classification.from_bytes(message.value() or b"") for message in before}
     assert max(record.num_frames for record in newest.values()) > 3
 
-    renewed = tmp_path / "reference-ztf-1.1"
-    files, _ = read_bundle_files(SHIPPED / "reference-ztf-1.0")
+    renewed = tmp_path / "convention-ztf-1.1"
+    files, _ = read_bundle_files(SHIPPED / "convention-ztf-1.0")
     spec = json.loads(files["bundle.json"]) | {"version": "1.1"}
     write_bundle_files(renewed, files | {"bundle.json": json.dumps(spec).encode()})
     assert main(["backfill", "--rescore", "--json", *flags_of(run), f'--set=classify.bundles=["{renewed}"]']) == 0
@@ -63,7 +63,7 @@ def test_a_backfill_lengthens_sequences_and_a_rescoring_renews_them(
     assert len(after) == len(again) == NUM_OBJECTS - summary["counts"].get("classify.too_short", 0)
     for message in again:
         record = Classification.from_bytes(message.value() or b"")
-        assert record.bundle_id.startswith("reference-ztf-1.1-")
+        assert record.bundle_id.startswith("convention-ztf-1.1-")
         if message.key() in newest:
             earlier = newest[message.key()]
             assert (record.view_digest, record.probabilities) == (earlier.view_digest, earlier.probabilities)

@@ -168,7 +168,7 @@ def test_a_bundle_that_fails_at_the_tenth_batch(kafka: str, tmp_path: Path) -> N
     text = run.log.read_text()
     assert re.findall(r"FAILING (\d+)", text) == ["8", "4", "2", "1"]
     (line,) = [line for line in text.splitlines() if line.startswith("convention-broker: error:")]
-    assert re.search(r"bundle reference-ztf-\S+ cannot score ztf:\S+ \(\d+ frames\) alone: RuntimeError", line)
+    assert re.search(r"bundle convention-ztf-\S+ cannot score ztf:\S+ \(\d+ frames\) alone: RuntimeError", line)
     accounts = read_accounts(run.settings)
     assert total(accounts, "classify") == 72
     classify_all(run, 100)

@@ -95,9 +95,9 @@ def test_a_promoted_bundle_is_taken_up_without_a_restart(broker: str, tmp_path: 
     """After a promotion the same worker's records are the new bundle's, of other weights, with nothing of the old
     one's answers in them; a broken promotion changes nothing."""
     store = tmp_path / "bundles"
-    shipped = SHIPPED / "reference-ztf-1.0"
+    shipped = SHIPPED / "convention-ztf-1.0"
     promote(shipped, store)
-    newer = write_rival(shipped, tmp_path / "reference-ztf-1.1", version="1.1")
+    newer = write_rival(shipped, tmp_path / "convention-ztf-1.1", version="1.1")
     run = Run(broker, tmp_path, f'classify.bundles=["{store}"]', "classify.reload_interval_s=0.2")
     packets = [packet.payload for packet in generate_packets(seed=8, num_objects=4, num_frames=8)]
     half = len(packets) // 2

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from broker_plugin.api import sequences_of
 from model.bundle_store import shipped_bundles
 from model.runtime import CUDA_TOLERANCE, load_scorer
-from train.reference_population import SURVEYS, draw_object
+from tests.simulated import simulated_objects
 
 pytestmark = [
     pytest.mark.gpu,
@@ -19,8 +20,7 @@ pytestmark = [
 def test_cuda_agrees_with_the_cpu_and_repeats_itself() -> None:
     """Probabilities within CUDA_TOLERANCE of the CPU's; a second call, cached or not, repeats the bytes."""
     (path,) = [path for path in shipped_bundles() if "ztf" in path.name]
-    objects = [draw_object(SURVEYS["ztf"], seed=97, index=index, max_frames=24, min_frames=3) for index in range(20)]
-    sequences = [entry.cut(0, len(entry.observations)) for entry in objects]
+    sequences = [sequences_of(one.packets, bundle=path)[0] for one in simulated_objects("ztf", 20)]
     cpu, cuda = load_scorer(path), load_scorer(path, device="cuda")
     assert cuda.device == "cuda"
     first, again = cuda.score(sequences), cuda.score(sequences)
