@@ -136,8 +136,8 @@ def markdown(found: dict[str, Any]) -> str:
     lines = [
         f"# {found['bundle_id']} against its light curves\n",
         f"{'Observed' if found['observed'] else 'Simulated'} objects. The light-curve control was trained on the "
-        f"same {found['training_objects']} objects and calibrated as the bundle is; the test objects are those of the "
-        "bundle's card. `all`: the last trigger; `random`: one trigger an object.\n",
+        f"same {found['training_objects']} objects and calibrated as the bundle is; the test objects are those of "
+        "the bundle's card. `all`: the last trigger; `random`: one trigger an object.\n",
         "| frames | objects | "
         + " | ".join(f"{name} {who}" for name in ("macro F1", "log loss", "ECE") for who in ("bundle", "control"))
         + " | macro F1, bundle minus control (95%) |",
