@@ -44,6 +44,8 @@ docs: install
 	$(BIN)/python -m broker_plugin.reference_pages docs/reference
 	$(BIN)/python -m broker_plugin.telemetry.metrics_reference > docs/metrics.md.new && mv docs/metrics.md.new docs/metrics.md
 	$(BIN)/convention-broker check-config --example > deploy/config.new && mv deploy/config.new deploy/config.example.toml
+	{ sed '/^  groups:/,$$d' deploy/kubernetes/operators/prometheusrule.yaml; sed '1,/^groups:/{/^groups:/!d}; s/^\(.\)/  \1/' deploy/prometheus/alerts.yml; } > deploy/rules.new
+	mv deploy/rules.new deploy/kubernetes/operators/prometheusrule.yaml
 
 check: lint test
 

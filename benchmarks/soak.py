@@ -91,7 +91,7 @@ def soak(home: Path, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
         accounts = await_drained(settings, num_sent, drain_started + args.drain, console)
         drained_s = time.monotonic() - drain_started
         log_bytes = sum(file.stat().st_size for file in folder.glob("node-*/data/**/*.log"))
-        figures = check(settings, accounts, num_sent, poison)
+        figures = check(settings, accounts, num_sent, poison, plan.is_done)
     return figures | {
         "seconds": args.seconds,
         "rate": args.rate,
@@ -131,6 +131,7 @@ class Plan:
         times = sorted(self._random.uniform(0.05, 1.0) * args.seconds for _ in range(args.worker_kills))
         broker_times = [(i + 0.5) / max(1, args.broker_kills) * args.seconds for i in range(args.broker_kills)]
         self._deaths = sorted([(t, "worker") for t in times] + [(t, "broker") for t in broker_times])
+        self.is_done = False
         self.num_worker_kills = 0
         self.num_broker_kills = 0
 
@@ -173,6 +174,7 @@ class Plan:
                 time.sleep(RESTART_S)
                 node.start()
                 self.num_broker_kills += 1
+        self.is_done = True
 
 
 class Supervisor:

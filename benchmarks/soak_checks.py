@@ -13,9 +13,9 @@ from schemas.classification import Classification
 
 
 def check(
-    settings: Settings, accounts: dict[tuple[str, str, int], Account], num_sent: int, num_damaged: int
+    settings: Settings, accounts: dict[tuple[str, str, int], Account], num_sent: int, num_damaged: int, killed: bool
 ) -> dict[str, Any]:
-    """What the ledger and the output say, and whether it is what was promised."""
+    """What the ledger and the output say, and whether it is what was promised. killed: all died who were to."""
     values: dict[tuple[bytes, bytes], Counter[bytes]] = {}
     last: dict[bytes, Classification] = {}
     for message in read_topic(settings.output, settings.output.topic):
@@ -37,7 +37,8 @@ def check(
         "frames_in_last_records": sum(record.num_frames for record in last.values()),
     }
     holds = (
-        figures["stamped"] + figures["dead_letters"] == num_sent
+        killed
+        and figures["stamped"] + figures["dead_letters"] == num_sent
         and figures["dead_letters"] == num_damaged
         and figures["gaps"] == 0
         and figures["triggers"] == figures["stamped"]

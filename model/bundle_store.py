@@ -6,12 +6,14 @@ between batches. Roll-back is promoting the older bundle, which is still there.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Final
+from uuid import uuid4
 
 from model.bundle_spec import BundleSpec
 from schemas.errors import BundleError
@@ -77,11 +79,14 @@ def promote(bundle: Path, store: Path) -> Path:
         try:
             shutil.copytree(bundle, scratch / "bundle")
             (scratch / "bundle").rename(target)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # else somebody else has just copied it
+                raise
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-    elif not _same_manifest(bundle, target):
+    if not _same_manifest(bundle, target):
         raise BundleError(f"{target}: the store holds another bundle under this name; a bundle is never rewritten")
-    pointer = store / f".{POINTER_FILE}.{os.getpid()}"
+    pointer = store / f".{POINTER_FILE}.{uuid4().hex}"
     pointer.write_text(json.dumps({"bundle": target.name}) + "\n")
     os.replace(pointer, store / POINTER_FILE)
     return target

@@ -47,9 +47,11 @@ class Retraining:
 
 
 def champion_recipe(recipe: Recipe, champion: Bundle, *, version: str) -> Recipe:
-    """The recipe with the champion's network, view, ensemble and name."""
+    """The recipe with the champion's network, view, ensemble and name. The champion's notes are not the
+    challenger's: they may say that it was trained on simulation alone."""
     spec = champion.spec
     config = {key: value for key, value in spec.network.config.items() if key != "bands"}
+    came_from = f"Fine-tuned on labelled objects from {champion.bundle_id}, whose card says what that was trained on."
     ensemble = _ensemble(spec.training, spec.num_members)
     values = recipe.model_dump() | {
         "network": {"name": spec.network.name, "bands": spec.bands, "config": config},
@@ -59,7 +61,7 @@ def champion_recipe(recipe: Recipe, champion: Bundle, *, version: str) -> Recipe
             "min_frames": spec.eligibility.min_frames,
         },
         "ensemble": ensemble,
-        "bundle": {"name": spec.name, "version": version, "notes": spec.notes},
+        "bundle": {"name": spec.name, "version": version, "notes": (came_from, *recipe.bundle.notes)},
     }
     return parse_recipe(values, where="retraining recipe")
 

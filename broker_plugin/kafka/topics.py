@@ -18,6 +18,7 @@ from schemas.errors import BrokerError
 
 DAY_MS: Final = 86_400_000
 
+WRITTEN_TWICE_FROM: Final = 3  # replicas: with two, one that is away would stop production
 TOPIC_WAIT_S: Final = 10.0
 # how long a first answer is waited for: where connections are refused, and where nothing is heard
 REFUSED_S: Final = 3.0
@@ -104,6 +105,8 @@ def create_topics(internal: InternalSettings, output: OutputSettings, *, shadow:
         wanted.append((output, output.shadow_topic, output.partitions, output.replication, None))
     for connection, name, partitions, replication, days in wanted:
         config = {"max.message.bytes": str(largest)}
+        if replication >= WRITTEN_TWICE_FROM:  # else "acknowledged by all" may mean the leader alone
+            config["min.insync.replicas"] = "2"
         if days is not None:
             config["retention.ms"] = str(int(days * DAY_MS))
         create_topic(connection, NewTopic(name, partitions, replication, config=config))

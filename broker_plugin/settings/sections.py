@@ -185,7 +185,7 @@ class IngestSettings(Section):
 class ClassifySettings(Section):
     """How sequences become classifications."""
 
-    bundles: tuple[Path, ...] = Field((), description="bundle or bundle-store directories, one a grid; () = shipped")
+    bundles: tuple[Path, ...] = Field((), description="bundle or bundle-store directories, one a grid; [] = shipped")
     challengers: tuple[Path, ...] = Field((), description="scored in shadow beside the bundle of the same grid")
     state_dir: Path = Path("state")
     batch_size: PositiveInt = 256

@@ -40,7 +40,7 @@ def allow(node: KafkaNode, user: str, kind: ResourceType, name: str, *operations
         future.result(30)
 
 
-def grant_least(node: KafkaNode, prefix: str) -> None:
+def grant_least(node: KafkaNode, prefix: str, *, exactly_once: bool) -> None:
     """What docs/security.md says each user needs."""
     topic, group = ResourceType.TOPIC, ResourceType.GROUP
     allow(node, "survey", topic, f"{prefix}.alerts", AclOperation.READ, AclOperation.DESCRIBE)
@@ -51,15 +51,11 @@ def grant_least(node: KafkaNode, prefix: str) -> None:
     allow(node, "core", group, f"{prefix}-classify", AclOperation.READ)
     # audits and replays read without a group of their own; Kafka asks for a name all the same
     allow(node, "core", group, "convention-reader", AclOperation.READ)
-    allow(
-        node,
-        "writer",
-        topic,
-        f"{prefix}.classifications",
-        AclOperation.CREATE,
-        AclOperation.WRITE,
-        AclOperation.DESCRIBE,
-    )
+    published = (AclOperation.CREATE, AclOperation.WRITE, AclOperation.DESCRIBE)
+    allow(node, "core" if exactly_once else "writer", topic, f"{prefix}.classifications", *published)
+    if exactly_once:
+        transaction = (AclOperation.WRITE, AclOperation.DESCRIBE)
+        allow(node, "core", ResourceType.TRANSACTIONAL_ID, f"{prefix}-classify", *transaction)
 
 
 def signed_in(section: str, user: str) -> list[str]:
@@ -72,17 +68,19 @@ def signed_in(section: str, user: str) -> list[str]:
     ]
 
 
-def test_each_connection_needs_only_its_own_rights(tmp_path: Path) -> None:
-    """The worker runs with a read-only input user, a user of the internal topics and a write-only output user; its
-    log names no password; a wrong password is one clear line and exit status 1."""
+@pytest.mark.parametrize("exactly_once", [False, True], ids=["at-least-once", "exactly-once"])
+def test_each_connection_needs_only_its_own_rights(tmp_path: Path, exactly_once: bool) -> None:
+    """The worker runs with a read-only input user, a user of the internal topics and a write-only output user (with
+    transactions, one user for both, allowed its transactional ids); its log names no password; a wrong password is
+    one clear line and exit status 1."""
     folder = tmp_path / "kafka"
     folder.mkdir()
     with apache_kafka(folder, users=USERS) as node:
-        users = (("input", "survey"), ("internal", "core"), ("output", "writer"))
+        users = (("input", "survey"), ("internal", "core"), ("output", "core" if exactly_once else "writer"))
         secrets = [flag for section, user in users for flag in signed_in(section, user)]
-        run = Run(node.address, tmp_path, *secrets)
+        run = Run(node.address, tmp_path, *secrets, f"classify.exactly_once={str(exactly_once).lower()}")
         topic = run.settings.input.topics[0]
-        grant_least(node, run.settings.internal.topic_prefix)
+        grant_least(node, run.settings.internal.topic_prefix, exactly_once=exactly_once)
         admin = AdminClient(node.client("admin"))
         admin.create_topics([NewTopic(topic, 2, 1)])[topic].result(30)
         producer = Producer(node.client("admin"))

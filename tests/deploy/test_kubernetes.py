@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, TypeAdapter
 
 from broker_plugin.settings.sections import Settings
-from tests.deploy.containers import KUBERNETES, PREFIX, ROOT, manifests, pod_spec
+from tests.deploy.containers import KUBERNETES, PREFIX, ROOT, documents, manifests, pod_spec
 
 # the oldest supported upstream at the time of writing, and the newest that the package has
 VERSIONS = ("1.34", "1.37")
@@ -120,6 +120,15 @@ class ServiceMonitor(Strict):
     spec: ServiceMonitorSpec
 
 
+class PrometheusRule(Strict):
+    """A PrometheusRule as a document; promtool checks what is in its groups."""
+
+    apiVersion: Literal["monitoring.coreos.com/v1"]
+    kind: Literal["PrometheusRule"]
+    metadata: Metadata
+    spec: dict[Literal["groups"], list[dict[str, Any]]]
+
+
 def named(kind: str, name: str) -> dict[str, Any]:
     """The one document of that kind and name."""
     (found,) = [d for _, d in MANIFESTS if d["kind"] == kind and d["metadata"]["name"] == name]
@@ -145,10 +154,16 @@ def test_manifests_have_their_schema(path: Path, document: dict[str, Any], versi
     """
     if document["apiVersion"] in OPERATORS:
         assert path.parent == KUBERNETES / "operators"
-        TypeAdapter(ScaledObject | ServiceMonitor).validate_python(document)
+        TypeAdapter(ScaledObject | ServiceMonitor | PrometheusRule).validate_python(document)
     else:
         assert path.parent == KUBERNETES
         kubernetes_validate.validate(document, version, strict=True)
+
+
+def test_the_operator_gets_the_rules_that_are_tested() -> None:
+    """Word for word those of deploy/prometheus/alerts.yml."""
+    (rules,) = documents(KUBERNETES.parent / "prometheus" / "alerts.yml")
+    assert named("PrometheusRule", "convention-broker")["spec"] == rules
 
 
 def test_the_validator_refuses_a_misspelt_key() -> None:

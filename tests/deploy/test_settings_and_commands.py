@@ -81,8 +81,8 @@ def test_retraining_promotes_where_classify_looks(tmp_path: Path, monkeypatch: p
     """The champion of the CronJob, into whose store a challenger is promoted, is the store that classify watches."""
     by_name = {container.name: container for container in CONTAINERS}
     classify = settings_of(by_name["StatefulSet-classify"], tmp_path, monkeypatch).classify
-    (training,) = [line for line in by_name["CronJob-retraining"].command_lines if "--champion" in line]
-    assert (Path(training[training.index("--champion") + 1]),) == classify.bundles
+    trainings = [line for line in by_name["CronJob-retraining"].command_lines if "--champion" in line]
+    assert {(Path(line[line.index("--champion") + 1]),) for line in trainings} == {classify.bundles}
     (promotion,) = by_name["StatefulSet-bundle"].command_lines
     assert (Path(promotion[promotion.index("--store") + 1]),) == classify.bundles
 

@@ -94,6 +94,9 @@ def test_a_better_challenger_is_promoted(
     bundle = load_bundle(store / str(after))
     assert bundle.bundle_id == line["challenger_id"]
     assert bundle.spec.training["fine_tuned_from"] == line["champion_id"]
+    assert bundle.spec.notes == (
+        f"Fine-tuned on labelled objects from {line['champion_id']}, whose card says what that was trained on.",
+    )
     record = record_of(bundle.bundle_id, bundle.spec.training)
     known = hashes_of(record)
     assert object_hash("toy", "old0") in known
