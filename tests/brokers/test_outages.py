@@ -102,6 +102,32 @@ def test_a_killed_worker_is_taken_over_by_another(kafka: str, tmp_path: Path) ->
     check_complete(first)
 
 
+def test_workers_that_come_and_go_under_load_publish_each_trigger_once(kafka: str, tmp_path: Path) -> None:
+    """Exactly-once over two rebalances: a second worker joins while the first works, then the first leaves, packets
+    coming in all the while. Under read_committed every trigger has one record."""
+    first = Run(kafka, tmp_path, *SMALL_BATCHES, "classify.exactly_once=true")
+    second = first.changed(f'classify.state_dir="{tmp_path / "second"}"')
+    second.log = tmp_path / "second.log"
+    create_topics(first.settings.internal, first.settings.output)
+    payloads = packets()
+    third = NUM_PACKETS // 3
+    with ExitStack() as stack:
+        staying = stack.enter_context(first.worker())
+        send(first.settings, payloads[:third])
+        first.await_accounts(staying, lambda accounts: total(accounts, "classify") >= third // 2)
+        heir = stack.enter_context(second.worker())
+        send(first.settings, payloads[third : 2 * third])
+        await_assigned(first, second)
+        send(first.settings, payloads[2 * third :])
+        staying.terminate()
+        second.follow(heir, NUM_PACKETS)
+        assert staying.wait(60) == 0
+    check_complete(first)
+    values = first.values_by_trigger()
+    assert len(values) == NUM_PACKETS
+    assert all(len(of_trigger) == 1 for of_trigger in values.values())
+
+
 def num_assigned(run: Run) -> int:
     """How often its worker was assigned a partition of the stamp log."""
     return run.log.read_bytes().count(b"partition assigned")
