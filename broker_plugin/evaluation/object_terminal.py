@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -21,6 +22,9 @@ from schemas.sequence import GridView, StampSequence
 STAMP_COLUMNS: Final = 8
 LABEL_COLUMNS: Final = 3
 LEVELS: Final = "▁▂▃▄▅▆▇█"
+# Brightness where there is no colour, black (not observed) first, and what stands for a masked pixel there.
+SHADES: Final = " ·░▒▓█"
+MASKED: Final = "x"
 MAX_RECORDS: Final = 16
 BAR_COLUMNS: Final = 12
 # A probability is written in as many, with the space before it.
@@ -29,13 +33,15 @@ NUMBER_COLUMNS: Final = 5
 STATUS_WIDTH: Final = 60
 
 
-def render_object(view: ObjectView, *, plane: str, width: int) -> RenderableType:
-    """What ``show`` prints; the newest nights that fit ``width`` characters, and the newest MAX_RECORDS records."""
+def render_object(view: ObjectView, *, plane: str, width: int, colour: bool = True) -> RenderableType:
+    """What ``show`` prints; the newest nights that fit ``width`` characters, and the newest MAX_RECORDS records.
+    colour: False for a pipe or a file, where stamps are shades of grey."""
     last = view.records[-1].classification
     head = f"{view.survey} {view.object_id}  {last.predicted_class or last.status.value}, {last.num_frames} frames"
     parts: list[RenderableType] = [Text(head, style="bold")]
     if view.sequence is not None and len(view.sequence):
-        parts += _stamps_and_curve(view.sequence, plane, width, view.first_mjd, attention_by_night(view))
+        rows = _half_blocks if colour else _shades
+        parts += _stamps_and_curve(view.sequence, plane, width, view.first_mjd, attention_by_night(view), rows)
     else:
         parts.append(Text("no stamps of this object were kept: no picture", style="dim"))
     return Group(*parts, _probabilities(view, width))
@@ -44,11 +50,17 @@ def render_object(view: ObjectView, *, plane: str, width: int) -> RenderableType
 def print_object(view: ObjectView, *, plane: str) -> None:
     """Print to standard output, at its width."""
     console = Console(highlight=False)
-    console.print(render_object(view, plane=plane, width=console.width))
+    colour = console.color_system is not None
+    console.print(render_object(view, plane=plane, width=console.width, colour=colour))
 
 
 def _stamps_and_curve(
-    sequence: StampSequence, plane: str, width: int, first_mjd: float, attention_T: NDArray[np.float32] | None
+    sequence: StampSequence,
+    plane: str,
+    width: int,
+    first_mjd: float,
+    attention_T: NDArray[np.float32] | None,
+    drawn: Callable[[NDArray[np.uint8], str], list[Text]],
 ) -> list[RenderableType]:
     grid, picture = sequence_grid(sequence, plane)
     num_nights = len(grid.mjd_T)
@@ -56,7 +68,7 @@ def _stamps_and_curve(
     small = _shrink(picture)[:, -shown * STAMP_COLUMNS :]
     lines: list[RenderableType] = []
     for row, band in enumerate(grid.bands):
-        lines += _half_blocks(small[row * STAMP_COLUMNS : (row + 1) * STAMP_COLUMNS], band)
+        lines += drawn(small[row * STAMP_COLUMNS : (row + 1) * STAMP_COLUMNS], band)
     lines += _light_curve(sequence, grid, shown)
     if attention_T is not None:
         lines.append(_attention(attention_T, shown))
@@ -85,6 +97,22 @@ def _half_blocks(pixels: NDArray[np.uint8], band: str) -> list[Text]:
         for upper, lower in zip(pixels[row].tolist(), pixels[row + 1].tolist(), strict=True):
             line.append("▀", style="rgb({},{},{}) on rgb({},{},{})".format(*upper, *lower))
         lines.append(line)
+    return lines
+
+
+def _shades(pixels: NDArray[np.uint8], band: str) -> list[Text]:
+    """The mean of two pixels as a character, from the darkest to the brightest of the band; masked ones are red in
+    the picture."""
+    pairs = pixels.reshape(-1, 2, *pixels.shape[1:]).mean(axis=1)
+    grey, red = pairs.mean(axis=-1), pairs[..., 0] > pairs[..., 1] + 1
+    observed = grey > 0
+    low, high = (float(f(grey[observed])) for f in (np.min, np.max)) if observed.any() else (0.0, 1.0)
+    levels = 1 + ((grey - low) / max(high - low, 1.0) * (len(SHADES) - 2)).round().astype(int)
+    lines = []
+    for row, line in enumerate(np.where(observed, levels, 0)):
+        label = f" {band} " if row == STAMP_COLUMNS // 4 else " " * LABEL_COLUMNS
+        shown = [MASKED if masked else SHADES[level] for level, masked in zip(line, red[row], strict=True)]
+        lines.append(Text(label + "".join(shown), no_wrap=True))
     return lines
 
 

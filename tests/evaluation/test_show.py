@@ -90,6 +90,16 @@ def test_terminal_view_fits(archive: Path, width: int) -> None:
         console.save_svg(str(Path(SHOTS) / f"terminal-{width}.svg"), title="show")
 
 
+def test_a_pipe_gets_shades_of_grey(archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where there is no colour, stamps are characters from dark to bright, as many as the coloured ones."""
+    assert main(["show", "ztf:obj0004", "--records", str(archive), "--no-attention"]) == 0
+    piped = capsys.readouterr().out
+    assert "▀" not in piped
+    stamps = [line for line in piped.splitlines() if set(line) & set("·░▒▓")]
+    assert len(stamps) >= 4
+    assert any("█" in line for line in stamps)
+
+
 def test_show_writes_a_png(archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """``--png`` writes a picture whether or not stamps are there; without stamps it says so."""
     png = Path(SHOTS or tmp_path) / "object.png"
