@@ -1,9 +1,8 @@
 """The law of the toy population: objects that rise and fade, flicker or pulsate, as surveys would see them.
 
-Not a simulation of a survey: shapes of light curves and stamps are drawn from round numbers, so that a small network
-can be trained in minutes and every part of the path has something to run on. Depths are the surveys' usual
-single-exposure 5-sigma limits, noise a pixel follows from them and the PSF width. The reference bundles are trained
-on it, and the simulated packets of the demo and the tests are drawn from it.
+Not a simulation of a survey: shapes of light curves and stamps are drawn from round numbers, so that every part of
+the path has something to run on at once. Depths are the surveys' usual single-exposure 5-sigma limits, noise a pixel
+follows from them and the PSF width. The simulated packets of the tests and the benchmarks are drawn from it.
 """
 
 from __future__ import annotations

@@ -46,3 +46,5 @@ def test_names_on_the_pages_exist(page: Path) -> None:
         assert target.startswith("http") or (page.parent / target).exists(), target
     for path in re.findall(r"`((?:deploy|tests|docs|train|schemas|model|broker_plugin)/[\w./-]+)`", text):
         assert "NAME" in path or (ROOT / path).exists(), path
+    for name in re.findall(r"\bdocs/[\w/]+\.md\b", text):
+        assert (ROOT / name).exists(), name
