@@ -63,7 +63,7 @@ bench-model: install
 	$(BIN)/python -m benchmarks.bench_members
 
 bench-scale: install
-	$(BIN)/python -m benchmarks.bench_scale
+	bash -o pipefail -c '$(BIN)/python -m benchmarks.bench_scale | tee /dev/stderr | tail -n 1 | $(BIN)/python -m benchmarks.capacity'
 
 soak: install
 	$(BIN)/python -m benchmarks.soak
