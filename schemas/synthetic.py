@@ -1,7 +1,7 @@
-"""Seeded simulated alert packets of toy objects that rise, fade or vary: for the demo and the tests.
+"""Seeded simulated alert packets of toy objects that rise, fade or vary: for the tests and the benchmarks.
 
-Objects follow the law of ``schemas.toy_population``, which the reference bundles are trained on; packets are those of
-the survey (``schemas.writers``), so they go through the same decoders as real ones. Object ``index`` of a seed, and
+Objects follow the law of ``schemas.toy_population``, which is quick to draw and no science; packets are those of the
+survey (``schemas.writers``), so they go through the same decoders as real ones. Object ``index`` of a seed, and
 each of its packets, is a function of seed and index, whatever else is drawn and in which order.
 """
 
