@@ -61,7 +61,7 @@ def show_objects(records: Records, drawn: Mapping[bytes, str], console: Console)
     last = {key: of_object[-1][1] for key, of_object in records.items()}
     ordered = sorted(last, key=lambda key: (key in drawn, -last[key].num_frames, key))
     shown = [key for key in ordered if last[key].status is not Status.TOO_SHORT][:MAX_ROWS]
-    table = Table(title="Last record of every object", box=SIMPLE_HEAD)
+    table = Table(title="Last record of every object", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in ("object", "drawn as", "says", "p", "spread", "frames per band"):
         table.add_column(column, no_wrap=True, justify="right" if column in ("p", "spread") else "left")
     for key in shown:
