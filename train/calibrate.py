@@ -67,6 +67,12 @@ def blank_novelty(spec: BundleSpec) -> NoveltyModel:
     return NoveltyModel(means.astype(np.float32), directions.astype(np.float32), flat, flat[:, 0])
 
 
+def log_prior_shift(spec: BundleSpec) -> Floats:
+    """What is added to the logits of a training on equally many of every class, for the prior that the bundle
+    assumes, [C]."""
+    return np.asarray(np.log(np.array(spec.class_prior) * len(CLASSES)))
+
+
 def fit_prior_share(
     logits_KNC: NDArray[np.float32], truth_N: Integers, frames_N: Integers, log_shift_C: Floats
 ) -> float:

@@ -33,7 +33,7 @@ def measure(
     if not len(rows):
         return {"held_out_objects": 0}
     whole = answers(spec, states, sampler, [(int(row), ALL_FRAMES) for row in rows])
-    early = answers(spec, states, sampler, [(int(row), sampler.lengths(int(row), 1)[0]) for row in rows])
+    early = answers(spec, states, sampler, sampler.random_triggers(rows, 1))
     found: dict[str, Any] = {
         "held_out_objects": len(rows),
         "all_frames": _figures(spec, novelty, whole, data.truth(rows)),
@@ -48,16 +48,21 @@ def measure(
     return found
 
 
+def triggers_by_length(spec: BundleSpec, sampler: Sampler, rows: Integers) -> dict[int, list[tuple[int, int]]]:
+    """(row, number of frames) of the rows that reach each of LENGTHS which the bundle is asked about; a length that
+    fewer than FEWEST reach is left out."""
+    longest = {int(row): sampler.longest(int(row)) for row in rows}
+    lengths = [n for n in LENGTHS if spec.eligibility.min_frames <= n <= spec.view.max_frames]
+    reached = {n: [(row, n) for row, count in longest.items() if count >= n] for n in lengths}
+    return {n: asked for n, asked in reached.items() if len(asked) >= FEWEST}
+
+
 def _by_length(
     spec: BundleSpec, states: Sequence[Mapping[str, Tensor]], novelty: NoveltyModel, sampler: Sampler, rows: Integers
 ) -> dict[str, Any]:
-    longest = {int(row): sampler.longest(int(row)) for row in rows}
     curve: dict[str, Any] = {}
-    for length in LENGTHS:
-        long = [row for row, count in longest.items() if count >= length]
-        if length < spec.eligibility.min_frames or length > spec.view.max_frames or len(long) < FEWEST:
-            continue
-        found = answers(spec, states, sampler, [(row, length) for row in long])
+    for length, asked in triggers_by_length(spec, sampler, rows).items():
+        found = answers(spec, states, sampler, asked)
         said = _figures(spec, novelty, found, sampler.data.truth(found.rows_N))
         curve[str(length)] = {
             name: said[name] for name in ("num_objects", "accuracy", "macro_f1", "log_loss_nat", "ece")

@@ -24,7 +24,14 @@ from model.bundle_writer import save_bundle
 from model.novelty import NoveltyModel
 from model.scores import CLASSES
 from schemas.errors import SettingsError
-from train.calibrate import answers, calibrate, fit_prior_share, require_calibration, shift_output
+from train.calibrate import (
+    answers,
+    calibrate,
+    fit_prior_share,
+    log_prior_shift,
+    require_calibration,
+    shift_output,
+)
 from train.dataset import OUTSIDE, DataSet
 from train.drift_reference import held_out_distributions
 from train.measure import measure
@@ -144,14 +151,13 @@ def export(
 def _calibrated(
     recipe: Recipe, data: DataSet, sampler: Sampler, spec: BundleSpec, states: list[dict[str, Tensor]]
 ) -> tuple[BundleSpec, list[dict[str, Tensor]], NoveltyModel]:
-    rows = data.calibration
     settings = recipe.calibration
-    asked = [(int(row), length) for row in rows for length in sampler.lengths(int(row), settings.triggers)]
+    asked = sampler.random_triggers(data.calibration, settings.triggers)
     found = answers(spec, states, sampler, asked)
     truth, groups = data.truth(found.rows_N), data.rows["group"][found.rows_N].astype(np.int64)
     if settings.prior == "natural" and recipe.optimiser.balance:
         # the members saw every class equally often; the probabilities are to be those of the objects as they come
-        log_shift = np.log(np.array(spec.class_prior) * len(CLASSES))
+        log_shift = log_prior_shift(spec)
         share = fit_prior_share(found.logits_KNC, truth, found.frames_N, log_shift)
         states = [compact_weights(shift_output(state, share * log_shift)) for state in states]
         found = answers(spec, states, sampler, asked)

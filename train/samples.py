@@ -58,6 +58,10 @@ class Sampler:
         longest = self.longest(row)
         return [random_length(longest, self.recipe.view.min_frames, random) for _ in range(count)]
 
+    def random_triggers(self, rows: Integers, count: int) -> list[tuple[int, int]]:
+        """``count`` random triggers of each held-out object, as (row, number of frames); see ``lengths``."""
+        return [(int(row), length) for row in rows for length in self.lengths(int(row), count)]
+
     def held_out(self, row: int, num_frames: int) -> StampSequence:
         """A held-out object as it is, at its ``num_frames``-th frame."""
         random = np.random.default_rng([_SHUFFLE, *self.data.object_id(row).encode()])

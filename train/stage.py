@@ -227,7 +227,7 @@ class _StageRun:
 
     def _logits(self, rows: Integers) -> NDArray[np.float32]:
         sampler = self.sampler
-        sequences = [sampler.held_out(int(row), sampler.lengths(int(row), 1)[0]) for row in rows]
+        sequences = [sampler.held_out(row, length) for row, length in sampler.random_triggers(rows, 1)]
         batch = collate(self.network, sequences).to(self.plan.device)
         with self._precision():
             logits: NDArray[np.float32] = self.network(batch).logits_BK.float().cpu().numpy()

@@ -20,14 +20,14 @@ import torch
 from numpy.typing import NDArray
 
 from model.bundle import Bundle, load_bundle
+from model.bundle_spec import BundleSpec
 from model.bundle_store import resolve_bundle
 from model.calibration import fit_temperature, member_probabilities, temperatures
-from model.scores import CLASSES
 from schemas.errors import SettingsError
 from train.bootstrap import draw_resamples, resampled_f1, verdict
-from train.calibrate import answers, fit_prior_share
+from train.calibrate import answers, fit_prior_share, log_prior_shift
 from train.compare.light_curves import LightCurveControl
-from train.measure import ALL_FRAMES, FEWEST, LENGTHS, probabilities
+from train.measure import ALL_FRAMES, probabilities, triggers_by_length
 from train.prepare import load_sets, sequence_folders
 from train.recipe import Recipe, parse_recipe
 from train.samples import Sampler
@@ -50,11 +50,7 @@ class FittedControl:
             member = LightCurveControl(recipe.network.bands, seed=recipe.seed + fold)
             member.fit(sampler, sampler.data.fold(fold)[0], triggers=triggers)
             self._members.append(member)
-        asked = [
-            (int(row), length)
-            for row in sampler.data.calibration
-            for length in sampler.lengths(int(row), recipe.calibration.triggers)
-        ]
+        asked = sampler.random_triggers(sampler.data.calibration, recipe.calibration.triggers)
         logits, frames = self._logits(asked), _frames(sampler, asked)
         truth = sampler.data.truth(np.array([row for row, _ in asked], np.int64))
         self._shift = fit_prior_share(logits, truth, frames, log_shift_C) * log_shift_C
@@ -81,10 +77,9 @@ def compare(bundle: Bundle, data_folders: Sequence[Path], *, triggers: int) -> d
     if [entry["sha256"] for entry in said] != [entry["sha256"] for entry in known or []]:
         raise SettingsError(f"{bundle.bundle_id} was trained on other sets than {', '.join(map(str, data_folders))}")
     sampler = Sampler(data.eligible(recipe.rule(data.grid_id), recipe.view.min_frames), recipe)
-    log_shift = np.log(np.array(bundle.spec.class_prior) * len(CLASSES))
-    control = FittedControl(sampler, recipe, triggers=triggers, log_shift_C=log_shift)
+    control = FittedControl(sampler, recipe, triggers=triggers, log_shift_C=log_prior_shift(bundle.spec))
     prefixes = {}
-    for name, asked in _questions(sampler, bundle.spec.view.max_frames).items():
+    for name, asked in _questions(bundle.spec, sampler).items():
         truth = sampler.data.truth(np.array([row for row, _ in asked], np.int64))
         found = probabilities(bundle.spec, answers(bundle.spec, bundle.states, sampler, asked))
         prefixes[name] = _scored(truth, found, control.probabilities(asked))
@@ -106,17 +101,13 @@ def _table(of: Any, key: str) -> dict[str, Any]:
     return found
 
 
-def _questions(sampler: Sampler, most: int) -> dict[str, Asked]:
-    rows = sampler.data.test.tolist()
+def _questions(spec: BundleSpec, sampler: Sampler) -> dict[str, Asked]:
+    rows = sampler.data.test
     asked: dict[str, Asked] = {
-        "all": [(row, ALL_FRAMES) for row in rows],
-        "random": [(row, sampler.lengths(row, 1)[0]) for row in rows],
+        "all": [(int(row), ALL_FRAMES) for row in rows],
+        "random": sampler.random_triggers(rows, 1),
     }
-    for length in LENGTHS:
-        long = [(row, length) for row in rows if sampler.longest(row) >= length]
-        if sampler.recipe.view.min_frames <= length <= most and len(long) >= FEWEST:
-            asked[str(length)] = long
-    return asked
+    return asked | {str(length): pairs for length, pairs in triggers_by_length(spec, sampler, rows).items()}
 
 
 def _scored(truth_N: NDArray[np.int64], bundle_NC: Floats, control_NC: Floats) -> dict[str, Any]:

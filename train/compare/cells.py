@@ -68,8 +68,7 @@ class Setup:
     def validation(self, sampler: Sampler, place: Place) -> tuple[list[tuple[int, int]], Integers]:
         """One random trigger of each validation object in which the row sees a frame, and their rows."""
         _, rows = self.data.fold(place.fold)
-        pairs = [(int(row), sampler.lengths(int(row), 1)[0]) for row in rows]
-        pairs = [(row, frames) for row, frames in pairs if len(sampler.visible(row, frames))]
+        pairs = [pair for pair in sampler.random_triggers(rows, 1) if len(sampler.visible(*pair))]
         return pairs, np.array([row for row, _ in pairs], np.int64)
 
     def cell(self, row: str, place: Place) -> Path:
