@@ -8,7 +8,7 @@ from model.scores import CLASSES
 from schemas.decode import PacketDecoder
 from schemas.observation import Observation
 from schemas.outcome import Stamped
-from train.simulator.objects import SetSettings
+from train.simulator.objects import unseen
 from train.simulator.production import observe
 from train.simulator.survey_description import SURVEYS
 
@@ -32,8 +32,7 @@ class Simulated:
 
 def simulated_objects(survey: str, count: int, *, max_frames: int = 24) -> list[Simulated]:
     """Objects in equal mix, of templates of the test split, each cut at ``max_frames``."""
-    form = "matched" if survey == "sdss" else "natural"
-    settings = SetSettings(SURVEYS[survey], count, SEED, form=form, mix="equal", split="test", label_noise=0.0)
+    settings = unseen(SURVEYS[survey], count, seed=SEED)
     drawn = []
     for index in range(count):
         item, alerts = observe(settings, index)

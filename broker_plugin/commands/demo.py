@@ -39,16 +39,13 @@ def draw_objects(count: int) -> list[DrawnObject]:
     """Simulated objects of the four classes, of the test split's templates, with the alerts that their surveys would
     send."""
     from broker_plugin.demo.packets import DrawnObject
-    from train.simulator.objects import SetSettings
+    from train.simulator.objects import unseen
     from train.simulator.production import observe
     from train.simulator.survey_description import SURVEYS as DESCRIPTIONS
 
     drawn = []
     for index in range(count):
         survey = SURVEYS[index % len(SURVEYS)]
-        settings = SetSettings(
-            DESCRIPTIONS[survey], count, SEED, form="natural", mix="equal", split="test", label_noise=0.0
-        )
-        item, alerts = observe(settings, index)
+        item, alerts = observe(unseen(DESCRIPTIONS[survey], count, seed=SEED), index)
         drawn.append(DrawnObject(survey, item.object_id, item.source.true_class, tuple(alerts)))
     return drawn

@@ -80,6 +80,13 @@ class SetSettings:
         return np.random.default_rng([self.seed, index, stream, attempt])
 
 
+def unseen(survey: SurveyDescription, num_objects: int, *, seed: int) -> SetSettings:
+    """Objects to try a bundle on: of the test split's templates, as many of every class, no wrong label, and only the
+    alerts that the survey would send, where it sends any."""
+    form = "matched" if survey.name == "sdss" else "natural"
+    return SetSettings(survey, num_objects, seed, form=form, mix="equal", split="test", label_noise=0.0)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SimulatedObject:
     """label: as a survey's table would have it, which differs from source.true_class for mislabelled objects."""
