@@ -30,7 +30,6 @@ from benchmarks.watching import (
     broker,
     memory,
     print_figures,
-    produce_all,
     rates,
     warm,
     watch_role,
@@ -40,6 +39,7 @@ from broker_plugin.kafka.client import client_config
 from broker_plugin.kafka.topics import create_topics
 from broker_plugin.settings.sections import Settings
 from broker_plugin.settings.sources import load_settings
+from broker_plugin.testing.producing import produce_all
 
 FRAMES: Final = 20
 # a few hundred frames: full before a tenth of the stream is done
@@ -87,7 +87,9 @@ def feed(settings: Settings, count: int) -> None:
     """Put the stamps on the log, keyed as ingest does."""
     producer = Producer(client_config(settings.internal) | {"partitioner": "murmur2_random", "linger.ms": 5})
     stamps = Stamps(max(1, count // FRAMES)).take(count)
-    produce_all(producer, settings.internal.stamp_log_topic, ((stamp.key, stamp.payload) for stamp in stamps))
+    messages = ({"key": stamp.key, "value": stamp.payload} for stamp in stamps)
+    produce_all(producer, settings.internal.stamp_log_topic, messages)
+    producer.flush()
 
 
 if __name__ == "__main__":

@@ -31,7 +31,6 @@ from benchmarks.watching import (
     broker,
     memory,
     print_figures,
-    produce_all,
     rates,
     warm,
     watch_role,
@@ -41,6 +40,7 @@ from broker_plugin.kafka.client import client_config
 from broker_plugin.kafka.topics import create_topic, create_topics
 from broker_plugin.settings.sections import Settings
 from broker_plugin.settings.sources import load_settings
+from broker_plugin.testing.producing import produce_all
 from schemas.synthetic import PacketForm, draw_object
 
 WANTED_PER_S: Final = 400.0
@@ -117,12 +117,13 @@ def feed(settings: Settings, count: int, sizes: list[int]) -> None:
     limits = {"message.max.bytes": settings.internal.max_message_bytes, "queue.buffering.max.kbytes": 131_072}
     producer = Producer(client_config(settings.input) | limits | {"sticky.partitioning.linger.ms": 0})
 
-    def messages() -> Iterator[tuple[None, bytes]]:
+    def messages() -> Iterator[dict[str, bytes]]:
         for payload in packets(count):
             sizes.append(len(payload))
-            yield None, payload
+            yield {"value": payload}
 
     produce_all(producer, settings.input.topics[0], messages())
+    producer.flush()
 
 
 if __name__ == "__main__":

@@ -94,26 +94,22 @@ class Scoring:
     """Bundles by the grid of their stamps, each asked whatever the length of a sequence is."""
 
     def __init__(self, bundles: Sequence[str]) -> None:
-        self.paths: dict[str, Path] = {}
-        self.loaded: dict[str, LoadedBundle] = {}
-        for path in [resolve_bundle(name) for name in bundles] or shipped_bundles():
-            scorer = load_scorer(path)
-            if scorer.view_rule.grid_id not in self.paths:
-                self.paths[scorer.view_rule.grid_id] = path
-                self.loaded[scorer.view_rule.grid_id] = LoadedBundle(scorer, scorer.view_rule, Eligibility())
+        scorers = [load_scorer(path) for path in [resolve_bundle(name) for name in bundles] or shipped_bundles()]
+        self.by_grid = {scorer.view_rule.grid_id: scorer for scorer in reversed(scorers)}
 
     def score(self, item: LabelledObject, packets: Sequence[bytes]) -> Row:
         """One object; an answer that a worker would give is ``enough``."""
+        scorer = self.by_grid[GRIDS[item.survey]]
         try:
-            sequences = sequences_of(packets, bundle=self.paths[GRIDS[item.survey]])
+            sequences = sequences_of(packets, bundle=scorer.bundle.folder)
         except PacketError as error:
             return Row(item, why=str(error))
         wanted = [sequence for sequence in sequences if sequence.object_id == item.object_id]
         if not wanted:
             return Row(item, why="no usable stamp")
-        loaded = self.loaded[wanted[0].grid_id]
-        found = classify_sequences(wanted, [loaded], plugin_version=plugin_version())[0]
-        return Row(item, found, enough=loaded.scorer.eligibility.shortfall(wanted[0]) is None)
+        asked = LoadedBundle(scorer, scorer.view_rule, Eligibility())
+        found = classify_sequences(wanted, [asked], plugin_version=plugin_version())[0]
+        return Row(item, found, enough=scorer.eligibility.shortfall(wanted[0]) is None)
 
 
 @dataclass(frozen=True, slots=True)

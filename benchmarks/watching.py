@@ -7,13 +7,13 @@ import os
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from rich.console import Console
 from rich.table import Table
 
@@ -114,19 +114,6 @@ def watch_role(
         assert worker.poll() is None, log.read_text()[-2000:]
         feeder.join()
     return samples
-
-
-def produce_all(producer: Producer, topic: str, messages: Iterable[tuple[bytes | None, bytes]]) -> None:
-    """Put (key, value) on a topic as fast as the broker takes them."""
-    for key, value in messages:
-        while True:
-            try:
-                producer.produce(topic, key=key, value=value)
-                break
-            except BufferError:
-                producer.poll(0.1)
-        producer.poll(0)
-    producer.flush()
 
 
 def usage(pid: int) -> tuple[float, int]:

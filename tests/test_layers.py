@@ -30,15 +30,16 @@ ROOMS = (
 MODULES = sorted(path for layer in ALLOWED for path in (ROOT / layer).rglob("*.py"))
 
 
-def imported_packages(path: Path) -> set[str]:
-    packages: set[str] = set()
+def imported_names(path: Path) -> set[str]:
+    """Dotted names of everything that a module imports, wherever in it."""
+    names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            packages |= {alias.name.split(".")[0] for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative imports hide the layer"
-            packages.add((node.module or "").split(".")[0])
-    return packages
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -49,7 +50,7 @@ def test_imports_only_point_down(path: Path) -> None:
     allowed = set(ALLOWED[layer])
     if str(relative).startswith(WIRING):
         allowed.add("train")
-    packages = imported_packages(path)
+    packages = {name.split(".")[0] for name in imported_names(path)}
     assert (packages & set(ALLOWED)) <= allowed
     assert not packages & FORBIDDEN_LIBRARIES[layer]
 
@@ -67,11 +68,10 @@ def test_rooms_import_only_those_below(path: Path) -> None:
     if path == ROOT / "broker_plugin" / "__init__.py":
         return
     own = ROOMS.index(room_of(path))
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("broker_plugin"):
-            continue
-        parts = (node.module or "").split(".")
-        for room in parts[1:2] or [alias.name for alias in node.names]:
+    for name in imported_names(path):
+        package, _, rest = name.partition(".")
+        if package == "broker_plugin":
+            room = rest.split(".")[0]
             assert ROOMS.index(room) <= own, f"{path.relative_to(ROOT)} imports {room}"
 
 

@@ -37,6 +37,7 @@ from broker_plugin.testing.acceptance import (
     expected_values,
     expected_views,
 )
+from broker_plugin.testing.producing import produce_all
 from broker_plugin.version import plugin_version
 from model.bundle_store import shipped_bundles
 from model.runtime import load_scorer
@@ -108,14 +109,7 @@ def send_stream(settings: Settings, stream: Stream) -> None:
     largest = {"max.message.bytes": str(settings.internal.max_message_bytes)}
     admin.create_topics([NewTopic(topic, NUM_PARTITIONS, 1, config=largest)])[topic].result(30)
     producer = Producer(client_config(settings.input) | {"linger.ms": 5})
-    for packet in stream.packets:
-        while True:
-            try:
-                producer.produce(topic, value=packet.payload, partition=packet.partition)
-                break
-            except BufferError:
-                producer.poll(0.1)
-        producer.poll(0)
+    produce_all(producer, topic, ({"value": p.payload, "partition": p.partition} for p in stream.packets))
     assert producer.flush(60) == 0
 
 
