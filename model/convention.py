@@ -5,7 +5,8 @@ A token is the frames of one site night, split at three. Letters as in ``model.b
 Per frame: arcsinh planes and their masks, three 2D convolutions, scaled and shifted by what the frame's scalars and
 its band say. Per token: one convolution over space and slots, one over space, normalised over the token: 96 maps of
 2 x 2. That much is cached. The head adds the token's time (days before the newest frame), two blocks of attention
-over tokens and the poolings; a second stream reads the frames' scalars as a light curve.
+over tokens and the poolings; a second stream reads the frames' scalars as a light curve. Boosted trees on features of
+the same scalars, fitted when the network is trained, may add to its logits.
 
 Attention is a scaled dot product at each quarter of the frame (a pixel of the 2 x 2 map), with a bias from the time
 gap. Padding is masked everywhere, so it changes nothing. Each correction has a switch in
@@ -19,11 +20,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.batch import TokenGroup, TokenInputs, make_groups
+from model.batch import SequenceBatch, TokenGroup, TokenInputs, make_groups
+from model.boosted_trees import BoostedTrees
 from model.convention_config import MAX_FRAMES_PER_TOKEN, ConventionConfig
 from model.convention_head import AttentionBlock, TimeGaps, time_features
 from model.layers import TimeConv, fold_batch_norm
-from model.light_curve import LightCurveStream, masked_mean_max
+from model.light_curve import FrameTable, LightCurveStream, frame_table, masked_mean_max
+from model.light_curve_features import NUM_FEATURES, light_curve_features
 from model.network import Network, NetworkOutput
 from model.preprocess import NUM_SCALARS, FrameFacts, arcsinh, frame_scalars, frames_of_bands, significance
 from schemas.bands import NUM_BAND_IDS, PADDING_BAND_ID
@@ -88,10 +91,42 @@ class TokenFusion(nn.Module):
         return maps.flatten(2).transpose(1, 2)
 
 
-def _scatter(values: Tensor, rows: Tensor, num_rows: int) -> Tensor:
-    """``values`` at ``rows`` of a tensor of zeros with ``num_rows`` rows."""
-    placed = values.new_zeros((num_rows, *values.shape[1:]))
-    return placed.index_copy(0, rows, values)
+class _Frames:
+    """The frames of G tokens as rows, slot by slot (f G + g); packed: without the empty slots.
+
+    planes: significance [N, P, H, W]; valid: float, 0 or 1; facts: of each row; slots_NS: scalars and band id.
+    """
+
+    def __init__(self, inputs: TokenInputs, *, packed: bool) -> None:
+        fields = (inputs.flux_GFPHW, inputs.valid_GFPHW, inputs.noise_GFP)
+        flux, valid, noise = (field.transpose(0, 1).flatten(0, 1) for field in fields)
+        facts = FrameFacts(*(field.T.flatten() for field in (inputs.band_GF, inputs.days_GF, inputs.psf_GF)))
+        self._rows = inputs.frame_valid_GF.T.flatten().nonzero().squeeze(1) if packed else None
+        if self._rows is not None:
+            flux, valid, noise = flux[self._rows], valid[self._rows], noise[self._rows]
+            facts = FrameFacts(*(field[self._rows] for field in facts))
+        self.facts = facts
+        self.valid = valid.to(flux.dtype)
+        self.planes = significance(flux, self.valid, noise)
+        scalars_NS = frame_scalars(self.planes, self.valid, noise, facts)
+        self.slots_NS = torch.cat([scalars_NS, facts.band_N[:, None].to(flux.dtype)], dim=1)
+
+    def placed(self, values: Tensor, num_rows: int) -> Tensor:
+        """``values`` of the rows at the places of all slots, zeros where a slot is empty."""
+        if self._rows is None:
+            return values
+        return values.new_zeros((num_rows, *values.shape[1:])).index_copy(0, self._rows, values)
+
+
+def _slots(frames: _Frames, num_tokens: int, num_slots: int) -> Tensor:
+    """[G, MAX_FRAMES_PER_TOKEN _SLOT_SIZE]"""
+    slots_NS = frames.placed(frames.slots_NS, num_slots * num_tokens)
+    slots_GS = slots_NS.view(num_slots, num_tokens, -1).transpose(0, 1).flatten(1)
+    return functional.pad(slots_GS, (0, (MAX_FRAMES_PER_TOKEN - num_slots) * _SLOT_SIZE))
+
+
+def _table(slots_BTS: Tensor, mask_BT: Tensor, days_BT: Tensor) -> FrameTable:
+    return frame_table(torch.unflatten(slots_BTS, 2, (MAX_FRAMES_PER_TOKEN, -1)), mask_BT, days_BT)
 
 
 class Convention(Network):
@@ -114,6 +149,7 @@ class Convention(Network):
         self.pool = nn.Linear(2 * channels, POOLED_CHANNELS)
         self.light_curve = LightCurveStream() if config.light_curve else None
         num_features = NUM_PIXELS * POOLED_CHANNELS + (self.light_curve.num_features if self.light_curve else 0)
+        self.trees = BoostedTrees(config.trees, NUM_FEATURES, config.num_classes) if config.trees else None
         self.hidden = nn.Linear(num_features, config.pooled_size)
         self.output = nn.Linear(config.pooled_size, config.num_classes)
         self.dropout = nn.Dropout(config.dropout)
@@ -151,26 +187,19 @@ class Convention(Network):
     def encode_tokens(self, inputs: TokenInputs, *, packed: bool = False) -> Tensor:
         """tokens_GD: the token's maps, then each slot's scalars and band id. Frames go slot by slot: row f G + g."""
         num_tokens, num_slots = inputs.band_GF.shape
-        fields = (inputs.flux_GFPHW, inputs.valid_GFPHW, inputs.noise_GFP)
-        flux, valid, noise = (field.transpose(0, 1).flatten(0, 1) for field in fields)
-        facts = FrameFacts(*(field.T.flatten() for field in (inputs.band_GF, inputs.days_GF, inputs.psf_GF)))
-        rows = inputs.frame_valid_GF.T.flatten().nonzero().squeeze(1) if packed else None
-        if rows is not None:
-            flux, valid, noise = flux[rows], valid[rows], noise[rows]
-            facts = FrameFacts(*(field[rows] for field in facts))
-        valid = valid.to(flux.dtype)
-        planes = significance(flux, valid, noise)
-        slots_NS = torch.cat(
-            [frame_scalars(planes, valid, noise, facts), facts.band_N[:, None].to(flux.dtype)], dim=1
+        frames = _Frames(inputs, packed=packed)
+        maps_NCHW = self.stem(
+            self._planes(frames.planes, frames.valid), frames.slots_NS[:, :NUM_SCALARS], frames.facts.band_N
         )
-        maps_NCHW = self.stem(self._planes(planes, valid), slots_NS[:, :NUM_SCALARS], facts.band_N)
-        if rows is not None:
-            maps_NCHW = _scatter(maps_NCHW, rows, num_slots * num_tokens)
-            slots_NS = _scatter(slots_NS, rows, num_slots * num_tokens)
-        tokens_GXC = self.fusion(maps_NCHW, num_tokens)
-        slots_GS = slots_NS.view(num_slots, num_tokens, -1).transpose(0, 1).flatten(1)
-        slots_GS = functional.pad(slots_GS, (0, (MAX_FRAMES_PER_TOKEN - num_slots) * _SLOT_SIZE))
-        return torch.cat([tokens_GXC.flatten(1), slots_GS], dim=1)
+        tokens_GXC = self.fusion(frames.placed(maps_NCHW, num_slots * num_tokens), num_tokens)
+        return torch.cat([tokens_GXC.flatten(1), _slots(frames, num_tokens, num_slots)], dim=1)
+
+    def light_curve_features(self, batch: SequenceBatch) -> Tensor:
+        """What the trees are told of B sequences, [B, NUM_FEATURES], without a convolution."""
+        num_tokens, num_slots = batch.inputs.band_GF.shape
+        slots_GS = _slots(_Frames(batch.inputs, packed=True), num_tokens, num_slots)
+        slots_BTS = slots_GS[batch.index_BT].masked_fill(~batch.mask_BT[..., None], 0.0)
+        return light_curve_features(_table(slots_BTS, batch.mask_BT, batch.days_BT))
 
     def _planes(self, significance_NPHW: Tensor, valid_NPHW: Tensor) -> Tensor:
         count = len(self.config.planes)  # science comes first
@@ -188,11 +217,15 @@ class Convention(Network):
             maps_BTXC = block(maps_BTXC, seen_BT, gap_bias)
         pooled_BXC = masked_mean_max(maps_BTXC, seen_BT[..., None, None], dim=1)
         features = self.pool(pooled_BXC).flatten(1)
+        if self.light_curve is not None or self.trees is not None:
+            table = _table(tokens_BTD[..., self.map_values :], mask_BT, days_BT)
         if self.light_curve is not None:
-            slots_BTFS = torch.unflatten(tokens_BTD[..., self.map_values :], 2, (MAX_FRAMES_PER_TOKEN, -1))
-            features = torch.cat([features, self.light_curve(slots_BTFS, mask_BT, days_BT)], dim=1)
+            features = torch.cat([features, self.light_curve(table)], dim=1)
         hidden_BF = self.hidden(self.dropout(features)).relu()
-        return NetworkOutput(self.output(self.dropout(hidden_BF)), hidden_BF)
+        logits_BK = self.output(self.dropout(hidden_BF))
+        if self.trees is not None:
+            logits_BK = logits_BK + self.trees(light_curve_features(table))
+        return NetworkOutput(logits_BK, hidden_BF)
 
     def fuse(self) -> None:
         """Fold the batch normalisations into the convolutions; keep 2D weights channels last."""

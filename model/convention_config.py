@@ -23,7 +23,8 @@ class ConventionConfig:
     that reads the scalars over time. time: ``days`` before the newest frame and time gaps in the attention,
     ``index`` (the token's place only, as published), ``""`` none. attention: ``pairwise`` (depends on the query),
     ``key_only`` (what the published one amounts to), ``none``. norm: ``token`` or ``joint`` (over all tokens of the
-    sequence together, as published).
+    sequence together, as published). trees: rounds of boosted trees on light-curve features whose answer is added to
+    the logits, 0 none; they say 0 until ``train.trees`` fits them.
     """
 
     bands: Sequence[str] = BANDS
@@ -42,6 +43,7 @@ class ConventionConfig:
     num_blocks: int = 2
     pooled_size: int = 128
     dropout: float = 0.3
+    trees: int = 0
 
     def __post_init__(self) -> None:
         choices = {
@@ -55,6 +57,8 @@ class ConventionConfig:
                 raise ValueError(
                     f"{name} must be one of {', '.join(map(repr, allowed))}, not {getattr(self, name)!r}"
                 )
+        if self.trees < 0:
+            raise ValueError(f"trees must be 0 or more, not {self.trees}")
         if self.token_channels % NUM_HEADS:
             raise ValueError(f"token_channels must be a multiple of {NUM_HEADS}, not {self.token_channels}")
 

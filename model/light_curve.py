@@ -6,7 +6,7 @@ light-curve classifier is usually given (number, mean, scatter, extremes, last v
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,12 +19,38 @@ from schemas.sequence import PLANES
 _WIDTH: Final = 64
 _NUM_APERTURES: Final = len(APERTURE_SIGMAS_PX)
 # narrowest aperture of each plane: its significance and its flux
-_VALUES: Final = tuple(
+VALUES: Final = tuple(
     plane * SCALARS_PER_PLANE + offset for plane in range(len(PLANES)) for offset in (0, _NUM_APERTURES)
 )
-_DIFFERENCE_SIGNIFICANCE: Final = PLANES.index("difference") * 2  # its place in _VALUES
+_DIFFERENCE_SIGNIFICANCE: Final = PLANES.index("difference") * 2  # its place in VALUES
 _LOG_SCALE: Final = 0.2
-NUM_AGGREGATES: Final = NUM_BAND_IDS * (5 * len(_VALUES) + 3)  # the bands, and all of them together in row 0
+AGGREGATES_A_BAND: Final = 5 * len(VALUES) + 3
+NUM_AGGREGATES: Final = NUM_BAND_IDS * AGGREGATES_A_BAND  # the bands, and all of them together in row 0
+
+
+class FrameTable(NamedTuple):
+    """All slots of B sequences, one after the other: scalars_BNS; band_BNI one-hot of the band ids; days_BN before
+    the newest frame; seen_BN False for empty slots and padding; in_band_BNI the seen frames of each band id, of all
+    bands together in column 0."""
+
+    scalars_BNS: Tensor
+    band_BNI: Tensor
+    days_BN: Tensor
+    seen_BN: Tensor
+    in_band_BNI: Tensor
+
+
+def frame_table(slots_BTFS: Tensor, mask_BT: Tensor, days_BT: Tensor) -> FrameTable:
+    """The table of tokens' slots [B, T, F, scalars and band id]; mask_BT and days_BT as in ``SequenceBatch``."""
+    slots_BNS = slots_BTFS.flatten(1, 2)
+    band_BN = slots_BNS[..., NUM_SCALARS].round().long().clamp(0, NUM_BAND_IDS - 1)
+    seen_BN = mask_BT[..., None].expand(slots_BTFS.shape[:3]).flatten(1, 2) & (band_BN != PADDING_BAND_ID)
+    hours_BTF = slots_BTFS[..., NUM_SCALARS - 1]
+    days_BN = (days_BT[..., None] - hours_BTF / HOURS_PER_DAY).clamp_min(0.0).flatten(1, 2)
+    band_BNI = functional.one_hot(band_BN, NUM_BAND_IDS)
+    in_band = band_BNI.bool()
+    in_band = torch.cat([torch.ones_like(in_band[..., :1]), in_band[..., 1:]], dim=-1) & seen_BN[..., None]
+    return FrameTable(slots_BNS[..., :NUM_SCALARS], band_BNI, days_BN, seen_BN, in_band)
 
 
 def masked_mean_max(values: Tensor, mask: Tensor, *, dim: int) -> Tensor:
@@ -39,7 +65,7 @@ def masked_mean_max(values: Tensor, mask: Tensor, *, dim: int) -> Tensor:
 
 
 class LightCurveStream(nn.Module):
-    """[B, T, F, scalars and band id] to features [B, num_features]; padding changes nothing."""
+    """A table of frames to features [B, num_features]; padding changes nothing."""
 
     num_features = 3 * _WIDTH
 
@@ -50,21 +76,12 @@ class LightCurveStream(nn.Module):
         self.bands1 = nn.Linear(NUM_AGGREGATES, _WIDTH)
         self.bands2 = nn.Linear(_WIDTH, _WIDTH)
 
-    def forward(self, slots_BTFS: Tensor, mask_BT: Tensor, days_BT: Tensor) -> Tensor:
-        """mask_BT and days_BT of the tokens, as in ``SequenceBatch``."""
-        slots_BNS = slots_BTFS.flatten(1, 2)
-        scalars_BNS = slots_BNS[..., :NUM_SCALARS]
-        band_BN = slots_BNS[..., NUM_SCALARS].round().long().clamp(0, NUM_BAND_IDS - 1)
-        seen_BN = mask_BT[..., None].expand(slots_BTFS.shape[:3]).flatten(1, 2) & (band_BN != PADDING_BAND_ID)
-        hours_BTF = slots_BTFS[..., NUM_SCALARS - 1]
-        days_BN = (days_BT[..., None] - hours_BTF / HOURS_PER_DAY).clamp_min(0.0).flatten(1, 2)
-        one_hot_BNI = functional.one_hot(band_BN, NUM_BAND_IDS)
-        time = torch.stack([_LOG_SCALE * days_BN.log1p(), torch.exp(-days_BN / 16.0)], dim=-1)
-        facts = torch.cat([scalars_BNS, one_hot_BNI.to(time.dtype), time], dim=-1)
-        frames = masked_mean_max(self.frame2(self.frame1(facts).relu()).relu(), seen_BN[..., None], dim=1)
-        in_band = one_hot_BNI.bool()
-        in_band = torch.cat([torch.ones_like(in_band[..., :1]), in_band[..., 1:]], dim=-1) & seen_BN[..., None]
-        bands = band_aggregates(scalars_BNS[..., list(_VALUES)], days_BN, in_band)
+    def forward(self, table: FrameTable) -> Tensor:
+        """Features of B sequences."""
+        time = torch.stack([_LOG_SCALE * table.days_BN.log1p(), torch.exp(-table.days_BN / 16.0)], dim=-1)
+        facts = torch.cat([table.scalars_BNS, table.band_BNI.to(time.dtype), time], dim=-1)
+        frames = masked_mean_max(self.frame2(self.frame1(facts).relu()).relu(), table.seen_BN[..., None], dim=1)
+        bands = band_aggregates(table.scalars_BNS[..., list(VALUES)], table.days_BN, table.in_band_BNI)
         return torch.cat([frames, self.bands2(self.bands1(bands).relu()).relu()], dim=-1)
 
 

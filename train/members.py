@@ -20,12 +20,14 @@ from train.dataset import DataSet
 from train.recipe import Recipe
 from train.samples import Sampler
 from train.stage import Plan, train_stage
+from train.trees import bare_config, grow, rounds
 
 WEIGHTS_FILE: Final = "weights.safetensors"
 DONE_FILE: Final = "member.json"
 FINE_TUNE: Final = "fine_tune"
 FIRST: Final = "first"
 TRANSFER: Final = "transfer"
+TREES: Final = "trees"
 MEMBERS_A_FOLD: Final = 1000  # seeds of members of different folds never meet
 
 Integers = NDArray[np.int64]
@@ -70,7 +72,8 @@ def train_member(
     fine-tune on the new objects.
 
     With transfer steps the first stage trains on unconfirmed objects and the second on confirmed ones; without, the
-    one stage trains on all. ``progress`` is told of stage, step and loss.
+    one stage trains on all. Boosted trees, where the network has them, are fitted last, on the objects of all stages;
+    fine-tuning keeps those it starts with. ``progress`` is told of stage, step and loss.
     """
     done = folder / DONE_FILE
     if done.exists():
@@ -78,7 +81,8 @@ def train_member(
     train_rows, validation_rows = data.fold(place.fold)
     seed = place.seed(recipe)
     torch.manual_seed(seed)
-    network = registry.create(recipe.network.name, **recipe.network.full_config)
+    bare = bare_config(recipe.network) if start is None else recipe.network.full_config
+    network = registry.create(recipe.network.name, **bare)
     sampler = Sampler(data, recipe)
     plan = Plan(
         rows=train_rows,
@@ -113,6 +117,10 @@ def train_member(
             "seconds": round(curves.seconds, 1),
             "best": curves.validations[best],
         }
+    if start is None and rounds(recipe.network):
+        tell = _teller(progress, TREES)
+        seen = {"rows": train_rows, "validation": validation_rows}
+        weights, summary[TREES] = grow(recipe, sampler, weights, **seen, seed=seed, progress=tell)
     save_file(weights, folder / WEIGHTS_FILE)
     done.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     return weights

@@ -35,10 +35,11 @@ from train.calibrate import (
 from train.dataset import OUTSIDE, DataSet
 from train.drift_reference import held_out_distributions
 from train.measure import measure
-from train.members import State, places, train_member
+from train.members import TREES, State, places, train_member
 from train.recipe import Recipe
 from train.samples import Sampler
 from train.trained_objects import KEY, known_objects
+from train.trees import rounds
 
 RUN_FILE: Final = "run.json"
 MEMBERS_FOLDER: Final = "members"
@@ -83,8 +84,8 @@ def train_bundle(
     """Train all members, calibrate on the calibration part, measure on the test part, write the bundle.
 
     starts: weights to fine-tune on the new objects, a member each. A finished run is read. ``progress`` is told of
-    member and stage, step, steps of all stages and loss. SettingsError when the folder holds a run of another recipe
-    or data, or the calibration part is too small.
+    member and stage, step, steps of all stages (rounds, of the trees) and loss. SettingsError when the folder holds a
+    run of another recipe or data, or the calibration part is too small.
     """
     if recipe.network.input != "all":
         raise SettingsError(f"network.input {recipe.network.input!r} is a control of the comparison, not a bundle's")
@@ -99,7 +100,6 @@ def train_bundle(
     if starts and len(starts) != len(members):
         raise SettingsError(f"{len(starts)} members to fine-tune, the recipe has {len(members)}")
     states: list[State] = []
-    total = recipe.optimiser.steps + recipe.transfer.steps
     for number, place in enumerate(members):
         states.append(
             train_member(
@@ -109,7 +109,7 @@ def train_bundle(
                 folder / MEMBERS_FOLDER / place.name,
                 device=device,
                 start=starts[number] if starts else None,
-                progress=partial(_tell, progress, place.name, total),
+                progress=partial(_tell, progress, place.name, recipe),
             )
         )
         say(f"{place.name} is trained")
@@ -117,9 +117,10 @@ def train_bundle(
 
 
 def _tell(
-    progress: Callable[[str, int, int, float], None], name: str, total: int, stage: str, step: int, loss: float
+    progress: Callable[[str, int, int, float], None], name: str, recipe: Recipe, stage: str, step: int, loss: float
 ) -> None:
-    progress(f"{name} {stage}", step, total, loss)
+    steps = recipe.optimiser.steps + recipe.transfer.steps
+    progress(f"{name} {stage}", step, rounds(recipe.network) if stage == TREES else steps, loss)
 
 
 def export(

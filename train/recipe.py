@@ -104,6 +104,18 @@ class Transfer(_Part):
     frozen_backbone: bool = False
 
 
+class Trees(_Part):
+    """The boosted trees of a network whose config says ``trees`` (rounds); see ``train.trees``. triggers: random
+    prefixes of each object, in training and validation; samples: share of them that each tree sees; features: that
+    each split may choose from; min_samples: of a leaf."""
+
+    triggers: PositiveInt = 8
+    learning_rate: float = Field(default=0.08, gt=0)
+    samples: float = Field(default=0.5, gt=0.0, le=1.0)
+    features: PositiveInt = 24
+    min_samples: PositiveInt = 20
+
+
 class EnsemblePart(_Part):
     """folds: how many of the five hold members; members: of each fold."""
 
@@ -141,6 +153,7 @@ class Recipe(_Part):
     augmentation: Augmentation = Augmentation()
     optimiser: Optimiser = Optimiser()
     transfer: Transfer = Transfer()
+    trees: Trees = Trees()
     ensemble: EnsemblePart = EnsemblePart()
     calibration: Calibration = Calibration()
     bundle: BundlePart = BundlePart()
