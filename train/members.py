@@ -20,7 +20,7 @@ from train.dataset import DataSet
 from train.recipe import Recipe
 from train.samples import Sampler
 from train.stage import Plan, train_stage
-from train.trees import bare_config, grow, rounds
+from train.trees import bare_config, grow
 
 WEIGHTS_FILE: Final = "weights.safetensors"
 DONE_FILE: Final = "member.json"
@@ -117,7 +117,7 @@ def train_member(
             "seconds": round(curves.seconds, 1),
             "best": curves.validations[best],
         }
-    if start is None and rounds(recipe.network):
+    if start is None and recipe.network.trees:
         tell = _teller(progress, TREES)
         seen = {"rows": train_rows, "validation": validation_rows}
         weights, summary[TREES] = grow(recipe, sampler, weights, **seen, seed=seed, progress=tell)

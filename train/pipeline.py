@@ -39,7 +39,6 @@ from train.members import TREES, State, places, train_member
 from train.recipe import Recipe
 from train.samples import Sampler
 from train.trained_objects import KEY, known_objects
-from train.trees import rounds
 
 RUN_FILE: Final = "run.json"
 MEMBERS_FOLDER: Final = "members"
@@ -120,7 +119,7 @@ def _tell(
     progress: Callable[[str, int, int, float], None], name: str, recipe: Recipe, stage: str, step: int, loss: float
 ) -> None:
     steps = recipe.optimiser.steps + recipe.transfer.steps
-    progress(f"{name} {stage}", step, rounds(recipe.network) if stage == TREES else steps, loss)
+    progress(f"{name} {stage}", step, recipe.network.trees if stage == TREES else steps, loss)
 
 
 def export(
@@ -212,7 +211,7 @@ def versions(package: str) -> dict[str, str]:
 def _begin(folder: Path, recipe: Recipe, data: DataSet, provenance: Provenance, device: str) -> None:
     """Write what the run is; refuse to continue another one."""
     about = {
-        "recipe": recipe.model_dump(mode="json"),
+        "recipe": recipe.decisive,
         "data": provenance.data,
         "objects": data.counts(),
         "command": provenance.command,

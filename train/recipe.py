@@ -52,6 +52,11 @@ class NetworkPart(_Part):
         """The config with the bands in it."""
         return {**self.config, "bands": list(self.bands)}
 
+    @property
+    def trees(self) -> int:
+        """Rounds of boosted trees that the members get, 0 for none."""
+        return int(str(self.config.get("trees", 0)))
+
 
 class View(_Part):
     """What a trigger sees, and from how many frames on it is classified."""
@@ -157,6 +162,11 @@ class Recipe(_Part):
     ensemble: EnsemblePart = EnsemblePart()
     calibration: Calibration = Calibration()
     bundle: BundlePart = BundlePart()
+
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """All that a training follows from: without the trees' settings where there are no trees."""
+        return self.model_dump(mode="json", exclude=set() if self.network.trees else {"trees"})
 
     def rule(self, grid_id: str) -> ViewRule:
         """The view of the bundle to be."""

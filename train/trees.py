@@ -26,7 +26,6 @@ from train.recipe import NetworkPart, Recipe
 from train.samples import Sampler
 
 CHUNK: Final = 32
-KEY: Final = "trees"
 _NARROWEST: Final = 1e-4  # width of a feature that is the same in nearly all samples
 _LEAF: Final = -1  # a child's number in scikit-learn where there is none
 
@@ -44,14 +43,9 @@ class Grown(NamedTuple):
     about: dict[str, Any]
 
 
-def rounds(part: NetworkPart) -> int:
-    """Of the trees that members of this network get, 0 for none."""
-    return int(part.full_config.get(KEY, 0))
-
-
 def bare_config(part: NetworkPart) -> dict[str, Any]:
     """The full config without trees: what is trained by gradients alone."""
-    return part.full_config | ({KEY: 0} if rounds(part) else {})
+    return part.full_config | ({"trees": 0} if part.trees else {})
 
 
 def grow(

@@ -43,8 +43,10 @@ def write_toy_set(
     survey: str = "toy",
     grid_id: str = GRID,
     made: Mapping[str, str] = MADE,
+    moved: bool = False,
 ) -> SequenceSet:
-    """Objects of the four classes in turn; splits in runs, so that every split has all classes."""
+    """Objects of the four classes in turn; splits in runs, so that every split has all classes; moved: in runs that
+    begin elsewhere."""
     with SequenceWriter(folder, survey=survey, grid_id=grid_id, planes=("science", "difference")) as writer:
         for index in range(num_objects):
             name, label = CLASSES[index % 4], index % 4
@@ -53,7 +55,7 @@ def write_toy_set(
                 "true_class": name,
                 "label": name,
                 "confirmed": index // 4 % 3 == 0,
-                "split": SPLITS[index // 4 % len(SPLITS)],
+                "split": SPLITS[(index // 4 + 4 * moved) % len(SPLITS)],
                 "kind": "toy",
                 "ra": 10.0 + 0.01 * index,
                 "dec": 5.0,

@@ -3,15 +3,17 @@
     python -m train.compare.bundle_control BUNDLE --data runs/ztf/data --output docs/comparison/control-ztf
 
 The control is an ensemble too, a member a fold, trained on the bundle's training objects, its prior and temperature
-fitted on the bundle's calibration objects as the bundle's are. Both are scored on the test objects at the same
-triggers. Writes OUTPUT.json and OUTPUT.md; both call the figures simulated where the objects are.
+fitted on the bundle's calibration objects as the bundle's are. Where the members have boosted trees, what the
+networks alone and the trees alone say is scored as well, each with a prior and a temperature of its own. All are
+scored at the same triggers, of the test objects of the recipe or, with ``--test``, of objects that nobody has looked
+at. Writes OUTPUT.json and OUTPUT.md; both call the figures simulated where the objects are.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,71 +29,121 @@ from schemas.errors import SettingsError
 from train.bootstrap import draw_resamples, resampled_f1, verdict
 from train.calibrate import answers, fit_prior_share, log_prior_shift
 from train.compare.light_curves import LightCurveControl
+from train.dataset import DataSet
 from train.measure import ALL_FRAMES, probabilities, triggers_by_length
 from train.prepare import load_sets, sequence_folders
 from train.recipe import Recipe, parse_recipe
+from train.retrain import refuse_known
 from train.samples import Sampler
 from train.scores import figures
+from train.trained_objects import record_of
 
 RESAMPLES: Final = 2000
-SHOWN: Final = ("macro_f1", "log_loss_nat", "ece")
+NAMES: Final = {"macro_f1": "macro F1", "log_loss_nat": "log loss", "ece": "ECE"}
+SHOWN: Final = tuple(NAMES)
 
 Asked = list[tuple[int, int]]
 Floats = NDArray[np.float64]
+Logits = NDArray[np.float32]
+State = dict[str, torch.Tensor]
 
 
-class FittedControl:
-    """The control's members with the prior and the temperature of the calibration part."""
+class Calibrated:
+    """Members, given by their logits_KNC of triggers, with the prior and the temperature of the calibration part."""
 
-    def __init__(self, sampler: Sampler, recipe: Recipe, *, triggers: int, log_shift_C: Floats) -> None:
-        self._sampler = sampler
-        self._members = []
-        for fold in range(recipe.ensemble.folds):
-            member = LightCurveControl(recipe.network.bands, seed=recipe.seed + fold)
-            member.fit(sampler, sampler.data.fold(fold)[0], triggers=triggers)
-            self._members.append(member)
+    def __init__(
+        self, said: Callable[[Sampler, Asked], Logits], sampler: Sampler, recipe: Recipe, log_shift_C: Floats
+    ):
+        self._said = said
         asked = sampler.random_triggers(sampler.data.calibration, recipe.calibration.triggers)
-        logits, frames = self._logits(asked), _frames(sampler, asked)
-        truth = sampler.data.truth(np.array([row for row, _ in asked], np.int64))
+        logits, frames = said(sampler, asked), _frames(sampler, asked)
+        truth = _truth(sampler, asked)
         self._shift = fit_prior_share(logits, truth, frames, log_shift_C) * log_shift_C
-        self._temperature = fit_temperature(
-            logits + self._shift, truth, frames, degree=recipe.calibration.temperature_degree
-        )
+        degree = recipe.calibration.temperature_degree
+        self._temperature = fit_temperature(logits + self._shift, truth, frames, degree=degree)
 
-    def probabilities(self, asked: Asked) -> Floats:
+    def probabilities(self, sampler: Sampler, asked: Asked) -> Floats:
         """Calibrated mean over the members, [N, C]."""
-        frames = _frames(self._sampler, asked)
-        members = member_probabilities(self._logits(asked) + self._shift, temperatures(self._temperature, frames))
-        return np.asarray(members.mean(axis=0))
-
-    def _logits(self, asked: Asked) -> NDArray[np.float32]:
-        return np.stack([member.logits(self._sampler, asked) for member in self._members])
+        temperature = temperatures(self._temperature, _frames(sampler, asked))
+        return np.asarray(member_probabilities(self._said(sampler, asked) + self._shift, temperature).mean(axis=0))
 
 
-def compare(bundle: Bundle, data_folders: Sequence[Path], *, triggers: int) -> dict[str, Any]:
-    """Both on the test objects: figures, and the macro-F1 difference (bundle minus control) with its 95% interval
-    (paired bootstrap over objects). SettingsError when the sets are not those that the bundle was trained on."""
+def fit_control(sampler: Sampler, recipe: Recipe, *, triggers: int) -> Callable[[Sampler, Asked], Logits]:
+    """The control's logits, a member a fold."""
+    members = []
+    for fold in range(recipe.ensemble.folds):
+        member = LightCurveControl(recipe.network.bands, seed=recipe.seed + fold)
+        member.fit(sampler, sampler.data.fold(fold)[0], triggers=triggers)
+        members.append(member)
+    return lambda of, asked: np.stack([member.logits(of, asked) for member in members])
+
+
+def parts(bundle: Bundle) -> dict[str, list[State]]:
+    """The members without their trees (``network``) and with nothing else (``trees``), as trained on equally many of
+    every class; empty where they have none."""
+    if not all("trees.leaf" in state for state in bundle.states):
+        return {}
+    share = bundle.spec.training.get("share_of_log_prior_added", 0.0)
+    added = torch.tensor(float(str(share)) * log_prior_shift(bundle.spec), dtype=torch.float32)
+    network, trees = [], []
+    for state in bundle.states:
+        weight, bias, leaf = state["output.weight"], state["output.bias"], state["trees.leaf"]
+        network.append({**state, "output.bias": bias - added, "trees.leaf": torch.zeros_like(leaf)})
+        nothing = {"output.weight": torch.zeros_like(weight), "output.bias": torch.zeros_like(bias)}
+        trees.append({**state, **nothing})
+    return {"network": network, "trees": trees}
+
+
+def compare(
+    bundle: Bundle, data_folders: Sequence[Path], *, triggers: int, test_folders: Sequence[Path] = ()
+) -> dict[str, Any]:
+    """All on the test objects: figures, and the macro-F1 difference of the bundle minus each other with its 95%
+    interval (paired bootstrap over objects). SettingsError when the sets are not those that the bundle was trained
+    on, or it was trained on an object of the test sets."""
     recipe = parse_recipe(dict(_table(bundle.spec.training, "recipe")), where=bundle.bundle_id)
     data, said = load_sets(sequence_folders(data_folders), None)
     known = _table(bundle.spec.training, "data").get("sets")
     if [entry["sha256"] for entry in said] != [entry["sha256"] for entry in known or []]:
         raise SettingsError(f"{bundle.bundle_id} was trained on other sets than {', '.join(map(str, data_folders))}")
-    sampler = Sampler(data.eligible(recipe.rule(data.grid_id), recipe.view.min_frames), recipe)
-    control = FittedControl(sampler, recipe, triggers=triggers, log_shift_C=log_prior_shift(bundle.spec))
+    sampler = _sampler(data, recipe)
+    log_shift = log_prior_shift(bundle.spec)
+    rivals = {"control": Calibrated(fit_control(sampler, recipe, triggers=triggers), sampler, recipe, log_shift)}
+    for name, states in parts(bundle).items():
+        rivals[name] = Calibrated(_logits(bundle.spec, states), sampler, recipe, log_shift)
+    scored_on, test_said = sampler, said
+    if test_folders:
+        test, test_said = load_sets(sequence_folders(test_folders), None)
+        if test.grid_id != bundle.spec.grid_id:
+            raise SettingsError(f"the test sets are of grid {test.grid_id}, the bundle of {bundle.spec.grid_id}")
+        refuse_known(test, test.test, bundle.bundle_id, record_of(bundle.bundle_id, bundle.spec.training))
+        scored_on = _sampler(test, recipe)
     prefixes = {}
-    for name, asked in _questions(bundle.spec, sampler).items():
-        truth = sampler.data.truth(np.array([row for row, _ in asked], np.int64))
-        found = probabilities(bundle.spec, answers(bundle.spec, bundle.states, sampler, asked))
-        prefixes[name] = _scored(truth, found, control.probabilities(asked))
+    for name, asked in _questions(bundle.spec, scored_on).items():
+        found = {"bundle": probabilities(bundle.spec, answers(bundle.spec, bundle.states, scored_on, asked))}
+        found |= {rival: fitted.probabilities(scored_on, asked) for rival, fitted in rivals.items()}
+        prefixes[name] = _scored(_truth(scored_on, asked), found)
     return {
         "bundle_id": bundle.bundle_id,
-        "observed": bool(sampler.data.observed.any()),
+        "observed": bool(scored_on.data.observed.any()),
         "made": [entry["made"] for entry in said],
+        "tested_on": [entry["made"] for entry in test_said] if test_folders else None,
         "training_objects": int(sum(len(sampler.data.fold(0)[part]) for part in (0, 1))),
         "control_triggers_an_object": triggers,
         "resamples": RESAMPLES,
         "prefixes": prefixes,
     }
+
+
+def _sampler(data: DataSet, recipe: Recipe) -> Sampler:
+    return Sampler(data.eligible(recipe.rule(data.grid_id), recipe.view.min_frames), recipe)
+
+
+def _logits(spec: BundleSpec, states: list[State]) -> Callable[[Sampler, Asked], Logits]:
+    return lambda sampler, asked: answers(spec, states, sampler, asked).logits_KNC
+
+
+def _truth(sampler: Sampler, asked: Asked) -> NDArray[np.int64]:
+    return sampler.data.truth(np.array([row for row, _ in asked], np.int64))
 
 
 def _table(of: Any, key: str) -> dict[str, Any]:
@@ -110,12 +162,16 @@ def _questions(spec: BundleSpec, sampler: Sampler) -> dict[str, Asked]:
     return asked | {str(length): pairs for length, pairs in triggers_by_length(spec, sampler, rows).items()}
 
 
-def _scored(truth_N: NDArray[np.int64], bundle_NC: Floats, control_NC: Floats) -> dict[str, Any]:
+def _scored(truth_N: NDArray[np.int64], found: dict[str, Floats]) -> dict[str, Any]:
     resamples = draw_resamples(len(truth_N), RESAMPLES, np.random.default_rng(0))
-    scored = {"bundle": figures(truth_N, bundle_NC), "control": figures(truth_N, control_NC)}
-    first, second = (resampled_f1(resamples, truth_N, found.argmax(axis=1)) for found in (bundle_NC, control_NC))
-    difference = scored["bundle"]["macro_f1"] - scored["control"]["macro_f1"]
-    return {"num_objects": len(truth_N), **scored, "macro_f1_difference": verdict(difference, first - second)}
+    scored: dict[str, Any] = {name: figures(truth_N, said_NC) for name, said_NC in found.items()}
+    drawn = {name: resampled_f1(resamples, truth_N, said_NC.argmax(axis=1)) for name, said_NC in found.items()}
+    differences = {
+        name: verdict(scored["bundle"]["macro_f1"] - scored[name]["macro_f1"], drawn["bundle"] - drawn[name])
+        for name in found
+        if name != "bundle"
+    }
+    return {"num_objects": len(truth_N), **scored, "macro_f1_difference": differences}
 
 
 def _frames(sampler: Sampler, asked: Asked) -> NDArray[np.int64]:
@@ -124,23 +180,36 @@ def _frames(sampler: Sampler, asked: Asked) -> NDArray[np.int64]:
 
 def markdown(found: dict[str, Any]) -> str:
     """For people."""
+    tested = "the test objects are those of the bundle's card"
+    if found["tested_on"]:
+        tested = f"the test objects were made for this alone ({json.dumps(found['tested_on'])})"
     lines = [
         f"# {found['bundle_id']} against its light curves\n",
         f"{'Observed' if found['observed'] else 'Simulated'} objects. The light-curve control was trained on the "
-        f"same {found['training_objects']} objects and calibrated as the bundle is; the test objects are those of "
-        "the bundle's card. `all`: the last trigger; `random`: one trigger an object.\n",
-        "| frames | objects | "
-        + " | ".join(f"{name} {who}" for name in ("macro F1", "log loss", "ECE") for who in ("bundle", "control"))
-        + " | macro F1, bundle minus control (95%) |",
-        "|---|---|" + "---|" * 7,
+        f"same {found['training_objects']} objects and calibrated as the bundle is; {tested}. "
+        "`all`: the last trigger; `random`: one trigger an object.\n",
+        *_rows(found["prefixes"], ("bundle", "control"), SHOWN),
     ]
-    for name, part in found["prefixes"].items():
-        values = " | ".join(f"{part[who][key]:.3f}" for key in SHOWN for who in ("bundle", "control"))
-        difference = part["macro_f1_difference"]
-        low, high = difference["interval"]
-        told = f"{difference['difference']:+.3f} ({low:+.3f} to {high:+.3f}) {difference['verdict']}"
-        lines.append(f"| {name} | {part['num_objects']} | {values} | {told} |")
+    if any("trees" in part for part in found["prefixes"].values()):
+        lines.append(
+            "\nThe bundle's members without their trees, and the trees alone, each calibrated as the bundle is:\n"
+        )
+        lines += _rows(found["prefixes"], ("bundle", "trees", "network"), SHOWN[:2])
     return "\n".join(lines) + "\n"
+
+
+def _rows(prefixes: dict[str, Any], who: tuple[str, ...], shown: tuple[str, ...]) -> list[str]:
+    columns = [f"{NAMES[key]} {name}" for key in shown for name in who]
+    columns += [f"macro F1, bundle minus {name} (95%)" for name in who[1:]]
+    lines = [f"| frames | objects | {' | '.join(columns)} |", "|---|---|" + "---|" * len(columns)]
+    for length, part in prefixes.items():
+        cells = [f"{part[name][key]:.3f}" for key in shown for name in who]
+        for name in who[1:]:
+            difference = part["macro_f1_difference"][name]
+            low, high = difference["interval"]
+            cells.append(f"{difference['difference']:+.3f} ({low:+.3f} to {high:+.3f}) {difference['verdict']}")
+        lines.append(f"| {length} | {part['num_objects']} | {' | '.join(cells)} |")
+    return lines
 
 
 def main() -> int:
@@ -148,13 +217,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle")
     parser.add_argument("--data", type=Path, action="append", required=True, metavar="DIR")
+    parser.add_argument(
+        "--test", type=Path, action="append", default=[], metavar="DIR", help="score on these objects"
+    )
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="without suffix")
     parser.add_argument("--triggers", type=int, default=8, metavar="N", help="of a training object; default 8")
     parser.add_argument("--threads", type=int, default=None, metavar="N")
     args = parser.parse_args()
     if args.threads is not None:
         torch.set_num_threads(args.threads)
-    found = compare(load_bundle(resolve_bundle(args.bundle)), args.data, triggers=args.triggers)
+    bundle = load_bundle(resolve_bundle(args.bundle))
+    found = compare(bundle, args.data, triggers=args.triggers, test_folders=args.test)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     args.output.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     args.output.with_suffix(".md").write_text(markdown(found), encoding="utf-8")

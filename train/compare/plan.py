@@ -101,7 +101,7 @@ class ComparisonPlan(_Part):
     def digest(self, name: str) -> str:
         """Of all that decides a row's cells, so that a cell made otherwise is noticed."""
         parts: list[JsonValue] = [
-            self.recipe(name).model_dump(mode="json"),
+            self.recipe(name).decisive,
             self.test.model_dump(mode="json"),
             list(self.lengths),
         ]
