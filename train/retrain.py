@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model.bundle import Bundle, load_bundle
+from model.bundle import Bundle
 from model.bundle_store import promote
 from model.runtime import Runtime, load_scorer
 from schemas.errors import SettingsError
@@ -85,7 +85,7 @@ def apply_cutoff(data: DataSet, cutoff_mjd: float | None) -> DataSet:
 
 
 def retrain(
-    champion_folder: Path,
+    champion: Bundle,
     recipe: Recipe,
     data: DataSet,
     folder: Path,
@@ -104,7 +104,10 @@ def retrain(
     SettingsError when the data are of another grid, the champion does not say what it was trained on, or an object
     of the comparison is known to one of the two.
     """
-    champion = load_bundle(champion_folder, grid_id=data.grid_id)
+    if champion.spec.grid_id != data.grid_id:
+        raise SettingsError(
+            f"{champion.bundle_id} is for grid {champion.spec.grid_id}, the objects are of {data.grid_id}"
+        )
     earlier = record_of(champion.bundle_id, champion.spec.training)
     data = apply_cutoff(data, cutoff_mjd)
     recipe = champion_recipe(recipe, champion, version=version)
@@ -115,7 +118,7 @@ def retrain(
         recipe, data, folder, fine_tuned, device=device, starts=champion.states, say=say, progress=progress
     )
     refuse_known(data, chosen, trained.bundle_id, record_of(trained.bundle_id, trained.spec.training))
-    scorers = [load_scorer(champion_folder, device=device), load_scorer(trained.bundle, device=device)]
+    scorers = [load_scorer(champion.folder, device=device), load_scorer(trained.bundle, device=device)]
     report = _compare(data, chosen, scorers, earlier, trained, gate)
     place = promote(trained.bundle, store) if report["passed"] and store is not None else None
     report["promoted"] = None if place is None else str(place)

@@ -73,10 +73,9 @@ def run_retraining(args: argparse.Namespace) -> int:
     from train.trained_objects import record_of
 
     set_threads(args)
-    champion = resolve_bundle(args.champion)
-    known = load_bundle(champion)
-    spec = known.spec
-    record_of(known.bundle_id, spec.training)  # one that cannot be a champion is refused before the log is read
+    champion = load_bundle(resolve_bundle(args.champion))
+    spec = champion.spec
+    record_of(champion.bundle_id, spec.training)  # one that cannot be a champion is refused before the log is read
     snapshot = _snapshot(args)
     folders = [*snapshot.sets, *sequence_folders(args.data)]
     data, said = load_sets(folders, read_label_table(args), grid_id=spec.grid_id)
