@@ -31,13 +31,14 @@ NUM_AGGREGATES: Final = NUM_BAND_IDS * AGGREGATES_A_BAND  # the bands, and all o
 class FrameTable(NamedTuple):
     """All slots of B sequences, one after the other: scalars_BNS; band_BNI one-hot of the band ids; days_BN before
     the newest frame; seen_BN False for empty slots and padding; in_band_BNI the seen frames of each band id, of all
-    bands together in column 0."""
+    bands together in column 0; aggregates_BA of ``band_aggregates``."""
 
     scalars_BNS: Tensor
     band_BNI: Tensor
     days_BN: Tensor
     seen_BN: Tensor
     in_band_BNI: Tensor
+    aggregates_BA: Tensor
 
 
 def frame_table(slots_BTFS: Tensor, mask_BT: Tensor, days_BT: Tensor) -> FrameTable:
@@ -50,7 +51,8 @@ def frame_table(slots_BTFS: Tensor, mask_BT: Tensor, days_BT: Tensor) -> FrameTa
     band_BNI = functional.one_hot(band_BN, NUM_BAND_IDS)
     in_band = band_BNI.bool()
     in_band = torch.cat([torch.ones_like(in_band[..., :1]), in_band[..., 1:]], dim=-1) & seen_BN[..., None]
-    return FrameTable(slots_BNS[..., :NUM_SCALARS], band_BNI, days_BN, seen_BN, in_band)
+    aggregates = band_aggregates(slots_BNS[..., list(VALUES)], days_BN, in_band)
+    return FrameTable(slots_BNS[..., :NUM_SCALARS], band_BNI, days_BN, seen_BN, in_band, aggregates)
 
 
 def masked_mean_max(values: Tensor, mask: Tensor, *, dim: int) -> Tensor:
@@ -81,8 +83,8 @@ class LightCurveStream(nn.Module):
         time = torch.stack([_LOG_SCALE * table.days_BN.log1p(), torch.exp(-table.days_BN / 16.0)], dim=-1)
         facts = torch.cat([table.scalars_BNS, table.band_BNI.to(time.dtype), time], dim=-1)
         frames = masked_mean_max(self.frame2(self.frame1(facts).relu()).relu(), table.seen_BN[..., None], dim=1)
-        bands = band_aggregates(table.scalars_BNS[..., list(VALUES)], table.days_BN, table.in_band_BNI)
-        return torch.cat([frames, self.bands2(self.bands1(bands).relu()).relu()], dim=-1)
+        bands = self.bands2(self.bands1(table.aggregates_BA).relu()).relu()
+        return torch.cat([frames, bands], dim=-1)
 
 
 def band_aggregates(values_BNV: Tensor, days_BN: Tensor, in_band_BNI: Tensor) -> Tensor:

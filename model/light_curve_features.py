@@ -12,7 +12,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from model.light_curve import AGGREGATES_A_BAND, VALUES, FrameTable, band_aggregates
+from model.light_curve import AGGREGATES_A_BAND, VALUES, FrameTable
 from model.preprocess import ASINH_SCALE, SCALARS_PER_PLANE
 from schemas.bands import NUM_BAND_IDS
 from schemas.sequence import PLANES
@@ -30,11 +30,9 @@ NUM_FEATURES: Final = NUM_BAND_IDS * (AGGREGATES_A_BAND + _TIME_FEATURES) + NUM_
 def light_curve_features(table: FrameTable) -> Tensor:
     """[B, NUM_FEATURES]; zeros for what a band has too few frames to say."""
     values_BNV = table.scalars_BNS[..., list(VALUES)]
-    in_band_BNI = table.in_band_BNI
-    flat = band_aggregates(values_BNV, table.days_BN, in_band_BNI)
-    aggregates = torch.unflatten(flat, 1, (NUM_BAND_IDS, -1))
+    aggregates = torch.unflatten(table.aggregates_BA, 1, (NUM_BAND_IDS, -1))
     fluxes = values_BNV[..., list(_FLUXES)]
-    mask = in_band_BNI.transpose(1, 2)
+    mask = table.in_band_BNI.transpose(1, 2)
     moving = _movement(fluxes, table.days_BN, mask)
     count = mask.sum(dim=2).clamp_min(1).to(fluxes.dtype)[..., None]
     detected = (values_BNV[..., list(_SIGNIFICANCES)] > _DETECTION)[:, None] & mask[..., None]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,16 +21,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from model.batch import collate
 from model.bundle import Bundle, load_bundle
 from model.bundle_spec import BundleSpec
 from model.bundle_store import resolve_bundle
 from model.calibration import fit_temperature, member_probabilities, temperatures
+from model.convention import Convention
+from model.ensemble import build_members
 from schemas.errors import SettingsError
 from train.bootstrap import draw_resamples, resampled_f1, verdict
-from train.calibrate import answers, fit_prior_share, log_prior_shift
+from train.calibrate import CHUNK, answers, fit_prior_share, log_prior_shift
 from train.compare.light_curves import LightCurveControl
 from train.dataset import DataSet
-from train.measure import ALL_FRAMES, probabilities, triggers_by_length
+from train.measure import ALL_FRAMES, triggers_by_length
 from train.prepare import load_sets, sequence_folders
 from train.recipe import Recipe, parse_recipe
 from train.retrain import refuse_known
@@ -45,53 +48,59 @@ SHOWN: Final = tuple(NAMES)
 Asked = list[tuple[int, int]]
 Floats = NDArray[np.float64]
 Logits = NDArray[np.float32]
-State = dict[str, torch.Tensor]
+Integers = NDArray[np.int64]
 
 
 class Calibrated:
-    """Members, given by their logits_KNC of triggers, with the prior and the temperature of the calibration part."""
+    """The prior and the temperature of the calibration part for members given by their logits_KNC there."""
 
     def __init__(
-        self, said: Callable[[Sampler, Asked], Logits], sampler: Sampler, recipe: Recipe, log_shift_C: Floats
+        self, logits_KNC: Logits, truth_N: Integers, frames_N: Integers, recipe: Recipe, log_shift_C: Floats
     ):
-        self._said = said
-        asked = sampler.random_triggers(sampler.data.calibration, recipe.calibration.triggers)
-        logits, frames = said(sampler, asked), _frames(sampler, asked)
-        truth = _truth(sampler, asked)
-        self._shift = fit_prior_share(logits, truth, frames, log_shift_C) * log_shift_C
+        self._shift = fit_prior_share(logits_KNC, truth_N, frames_N, log_shift_C) * log_shift_C
         degree = recipe.calibration.temperature_degree
-        self._temperature = fit_temperature(logits + self._shift, truth, frames, degree=degree)
+        self._temperature = fit_temperature(logits_KNC + self._shift, truth_N, frames_N, degree=degree)
 
-    def probabilities(self, sampler: Sampler, asked: Asked) -> Floats:
+    def probabilities(self, logits_KNC: Logits, frames_N: Integers) -> Floats:
         """Calibrated mean over the members, [N, C]."""
-        temperature = temperatures(self._temperature, _frames(sampler, asked))
-        return np.asarray(member_probabilities(self._said(sampler, asked) + self._shift, temperature).mean(axis=0))
+        temperature = temperatures(self._temperature, frames_N)
+        return np.asarray(member_probabilities(logits_KNC + self._shift, temperature).mean(axis=0))
 
 
-def fit_control(sampler: Sampler, recipe: Recipe, *, triggers: int) -> Callable[[Sampler, Asked], Logits]:
-    """The control's logits, a member a fold."""
-    members = []
-    for fold in range(recipe.ensemble.folds):
-        member = LightCurveControl(recipe.network.bands, seed=recipe.seed + fold)
-        member.fit(sampler, sampler.data.fold(fold)[0], triggers=triggers)
-        members.append(member)
-    return lambda of, asked: np.stack([member.logits(of, asked) for member in members])
+class Speakers:
+    """All whose logits are compared: ``bundle``; ``control``, a member a fold; where the members have trees, the
+    ``network`` and the ``trees`` of each, as trained on equally many of every class."""
 
+    def __init__(self, bundle: Bundle, sampler: Sampler, recipe: Recipe, *, triggers: int) -> None:
+        self._bundle = bundle
+        self._control = []
+        for fold in range(recipe.ensemble.folds):
+            member = LightCurveControl(recipe.network.bands, seed=recipe.seed + fold)
+            member.fit(sampler, sampler.data.fold(fold)[0], triggers=triggers)
+            self._control.append(member)
+        built = build_members(bundle.spec.network, bundle.states)
+        members = [member for member in built if isinstance(member, Convention)]
+        self._members = [member for member in members if member.trees is not None]
+        share = bundle.spec.training.get("share_of_log_prior_added", 0.0)
+        self._added_C = float(str(share)) * log_prior_shift(bundle.spec)
 
-def parts(bundle: Bundle) -> dict[str, list[State]]:
-    """The members without their trees (``network``) and with nothing else (``trees``), as trained on equally many of
-    every class; empty where they have none."""
-    if not all("trees.leaf" in state for state in bundle.states):
-        return {}
-    share = bundle.spec.training.get("share_of_log_prior_added", 0.0)
-    added = torch.tensor(float(str(share)) * log_prior_shift(bundle.spec), dtype=torch.float32)
-    network, trees = [], []
-    for state in bundle.states:
-        weight, bias, leaf = state["output.weight"], state["output.bias"], state["trees.leaf"]
-        network.append({**state, "output.bias": bias - added, "trees.leaf": torch.zeros_like(leaf)})
-        nothing = {"output.weight": torch.zeros_like(weight), "output.bias": torch.zeros_like(bias)}
-        trees.append({**state, **nothing})
-    return {"network": network, "trees": trees}
+    def logits(self, sampler: Sampler, asked: Asked) -> dict[str, Logits]:
+        """logits_KNC of each."""
+        whole = answers(self._bundle.spec, self._bundle.states, sampler, asked).logits_KNC
+        said = {"bundle": whole, "control": np.stack([member.logits(sampler, asked) for member in self._control])}
+        if self._members:
+            said["trees"] = self._trees(sampler, asked)
+            said["network"] = (whole - said["trees"] - self._added_C).astype(np.float32)  # logits are a sum
+        return said
+
+    @torch.inference_mode()
+    def _trees(self, sampler: Sampler, asked: Asked) -> Logits:
+        parts = []
+        for start in range(0, len(asked), CHUNK):
+            sequences = [sampler.held_out(row, length) for row, length in asked[start : start + CHUNK]]
+            features = self._members[0].light_curve_features(collate(self._members[0], sequences))
+            parts.append(np.stack([member.trees(features).numpy() for member in self._members if member.trees]))
+        return np.concatenate(parts, axis=1)
 
 
 def compare(
@@ -100,33 +109,40 @@ def compare(
     """All on the test objects: figures, and the macro-F1 difference of the bundle minus each other with its 95%
     interval (paired bootstrap over objects). SettingsError when the sets are not those that the bundle was trained
     on, or it was trained on an object of the test sets."""
-    recipe = parse_recipe(dict(_table(bundle.spec.training, "recipe")), where=bundle.bundle_id)
+    spec = bundle.spec
+    recipe = parse_recipe(dict(_table(spec.training, "recipe")), where=bundle.bundle_id)
     data, said = load_sets(sequence_folders(data_folders), None)
-    known = _table(bundle.spec.training, "data").get("sets")
+    known = _table(spec.training, "data").get("sets")
     if [entry["sha256"] for entry in said] != [entry["sha256"] for entry in known or []]:
         raise SettingsError(f"{bundle.bundle_id} was trained on other sets than {', '.join(map(str, data_folders))}")
-    sampler = _sampler(data, recipe)
-    log_shift = log_prior_shift(bundle.spec)
-    rivals = {"control": Calibrated(fit_control(sampler, recipe, triggers=triggers), sampler, recipe, log_shift)}
-    for name, states in parts(bundle).items():
-        rivals[name] = Calibrated(_logits(bundle.spec, states), sampler, recipe, log_shift)
-    scored_on, test_said = sampler, said
+    sampler = scored_on = _sampler(data, recipe)
+    test_said = None
     if test_folders:
         test, test_said = load_sets(sequence_folders(test_folders), None)
-        if test.grid_id != bundle.spec.grid_id:
-            raise SettingsError(f"the test sets are of grid {test.grid_id}, the bundle of {bundle.spec.grid_id}")
-        refuse_known(test, test.test, bundle.bundle_id, record_of(bundle.bundle_id, bundle.spec.training))
+        if test.grid_id != spec.grid_id:
+            raise SettingsError(f"the test sets are of grid {test.grid_id}, the bundle of {spec.grid_id}")
+        refuse_known(test, test.test, bundle.bundle_id, record_of(bundle.bundle_id, spec.training))
         scored_on = _sampler(test, recipe)
+    speakers = Speakers(bundle, sampler, recipe, triggers=triggers)
+    asked = sampler.random_triggers(sampler.data.calibration, recipe.calibration.triggers)
+    facts = (_truth(sampler, asked), _frames(sampler, asked), recipe, log_prior_shift(spec))
+    calibrated = {
+        name: Calibrated(logits, *facts)
+        for name, logits in speakers.logits(sampler, asked).items()
+        if name != "bundle"  # which brings its own calibration
+    }
     prefixes = {}
-    for name, asked in _questions(bundle.spec, scored_on).items():
-        found = {"bundle": probabilities(bundle.spec, answers(bundle.spec, bundle.states, scored_on, asked))}
-        found |= {rival: fitted.probabilities(scored_on, asked) for rival, fitted in rivals.items()}
+    for name, asked in _questions(spec, scored_on).items():
+        logits, frames = speakers.logits(scored_on, asked), _frames(scored_on, asked)
+        own = member_probabilities(logits["bundle"], temperatures(spec.calibration.log_temperature, frames))
+        found = {"bundle": np.asarray(own.mean(axis=0))}
+        found |= {rival: fit.probabilities(logits[rival], frames) for rival, fit in calibrated.items()}
         prefixes[name] = _scored(_truth(scored_on, asked), found)
     return {
         "bundle_id": bundle.bundle_id,
         "observed": bool(scored_on.data.observed.any()),
         "made": [entry["made"] for entry in said],
-        "tested_on": [entry["made"] for entry in test_said] if test_folders else None,
+        "tested_on": None if test_said is None else [entry["made"] for entry in test_said],
         "training_objects": int(sum(len(sampler.data.fold(0)[part]) for part in (0, 1))),
         "control_triggers_an_object": triggers,
         "resamples": RESAMPLES,
@@ -138,11 +154,7 @@ def _sampler(data: DataSet, recipe: Recipe) -> Sampler:
     return Sampler(data.eligible(recipe.rule(data.grid_id), recipe.view.min_frames), recipe)
 
 
-def _logits(spec: BundleSpec, states: list[State]) -> Callable[[Sampler, Asked], Logits]:
-    return lambda sampler, asked: answers(spec, states, sampler, asked).logits_KNC
-
-
-def _truth(sampler: Sampler, asked: Asked) -> NDArray[np.int64]:
+def _truth(sampler: Sampler, asked: Asked) -> Integers:
     return sampler.data.truth(np.array([row for row, _ in asked], np.int64))
 
 
@@ -162,7 +174,7 @@ def _questions(spec: BundleSpec, sampler: Sampler) -> dict[str, Asked]:
     return asked | {str(length): pairs for length, pairs in triggers_by_length(spec, sampler, rows).items()}
 
 
-def _scored(truth_N: NDArray[np.int64], found: dict[str, Floats]) -> dict[str, Any]:
+def _scored(truth_N: Integers, found: dict[str, Floats]) -> dict[str, Any]:
     resamples = draw_resamples(len(truth_N), RESAMPLES, np.random.default_rng(0))
     scored: dict[str, Any] = {name: figures(truth_N, said_NC) for name, said_NC in found.items()}
     drawn = {name: resampled_f1(resamples, truth_N, said_NC.argmax(axis=1)) for name, said_NC in found.items()}
@@ -174,7 +186,7 @@ def _scored(truth_N: NDArray[np.int64], found: dict[str, Floats]) -> dict[str, A
     return {"num_objects": len(truth_N), **scored, "macro_f1_difference": differences}
 
 
-def _frames(sampler: Sampler, asked: Asked) -> NDArray[np.int64]:
+def _frames(sampler: Sampler, asked: Asked) -> Integers:
     return np.array([len(sampler.visible(row, length)) for row, length in asked], np.int64)
 
 
