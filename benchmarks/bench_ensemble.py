@@ -32,7 +32,7 @@ FRAMES: Final = 31
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("bundle", nargs="?", default="convention-ztf-1.0")
+    parser.add_argument("bundle", nargs="?", default="convention-ztf-1.1")
     parser.add_argument("--objects", type=int, default=64)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)

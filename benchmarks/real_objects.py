@@ -132,8 +132,9 @@ def page(rows: Sequence[Row]) -> str:
     lines = [
         "# Real objects with labels",
         "",
-        "Every labelled object of the sample packets, scored once by bundles that were trained on simulation alone;",
-        "nothing was chosen by what this page shows. Made by",
+        "Every labelled object of the sample packets, scored once by each version of the bundles, which are trained",
+        "on simulation alone; nothing was chosen by what this page shows. What 1.0 (without trees) had made of them",
+        "is in this file's history. Made by",
         "`python -m benchmarks.real_objects --output docs/real_objects.md`.",
         "",
         f"Bundles: {', '.join(f'`{name}`' for name in bundles)}.",

@@ -52,7 +52,7 @@ def test_a_backfill_lengthens_sequences_and_a_rescoring_renews_them(
     assert max(record.num_frames for record in newest.values()) > 3
 
     renewed = tmp_path / "convention-ztf-1.1"
-    files, _ = read_bundle_files(SHIPPED / "convention-ztf-1.0")
+    files, _ = read_bundle_files(SHIPPED / "convention-ztf-1.1")
     spec = json.loads(files["bundle.json"]) | {"version": "1.1"}
     write_bundle_files(renewed, files | {"bundle.json": json.dumps(spec).encode()})
     assert main(["backfill", "--rescore", "--json", *flags_of(run), f'--set=classify.bundles=["{renewed}"]']) == 0

@@ -18,7 +18,7 @@ from tests.brokers.support import Run
 def test_a_challenger_scores_every_trigger_in_shadow(broker: str, tmp_path: Path) -> None:
     """Each trigger has the champion's record on the output topic and the challenger's, of other weights, on the
     shadow topic, with the same view; the last ones are what each bundle says when asked by itself."""
-    champion = SHIPPED / "convention-ztf-1.0"
+    champion = SHIPPED / "convention-ztf-1.1"
     rival = write_rival(champion, tmp_path / "rival-1.0", name="rival")
     shadow_topic = f"shadow-{tmp_path.name}"
     run = Run(broker, tmp_path, f'classify.challengers=["{rival}"]', f'output.shadow_topic="{shadow_topic}"')
@@ -33,7 +33,7 @@ def test_a_challenger_scores_every_trigger_in_shadow(broker: str, tmp_path: Path
     scored = 0
     for place, (value,) in said.items():
         ours, theirs = Classification.from_bytes(value), Classification.from_bytes(shadow[place][0])
-        assert ours.bundle_id.startswith("convention-ztf-1.0-")
+        assert ours.bundle_id.startswith("convention-ztf-1.1-")
         assert theirs.bundle_id.startswith("rival-1.0-")
         assert ours.view_digest == theirs.view_digest
         if ours.probabilities is not None:

@@ -95,7 +95,7 @@ def test_a_promoted_bundle_is_taken_up_without_a_restart(broker: str, tmp_path: 
     """After a promotion the same worker's records are the new bundle's, of other weights, with nothing of the old
     one's answers in them; a broken promotion changes nothing."""
     store = tmp_path / "bundles"
-    shipped = SHIPPED / "convention-ztf-1.0"
+    shipped = SHIPPED / "convention-ztf-1.1"
     promote(shipped, store)
     newer = write_rival(shipped, tmp_path / "convention-ztf-1.1", version="1.1")
     run = Run(broker, tmp_path, f'classify.bundles=["{store}"]', "classify.reload_interval_s=0.2")
