@@ -51,9 +51,9 @@ def test_a_backfill_lengthens_sequences_and_a_rescoring_renews_them(
     newest = {message.key(): Classification.from_bytes(message.value() or b"") for message in before}
     assert max(record.num_frames for record in newest.values()) > 3
 
-    renewed = tmp_path / "convention-ztf-1.1"
+    renewed = tmp_path / "convention-ztf-2.0"
     files, _ = read_bundle_files(SHIPPED / "convention-ztf-1.1")
-    spec = json.loads(files["bundle.json"]) | {"version": "1.1"}
+    spec = json.loads(files["bundle.json"]) | {"version": "2.0"}
     write_bundle_files(renewed, files | {"bundle.json": json.dumps(spec).encode()})
     assert main(["backfill", "--rescore", "--json", *flags_of(run), f'--set=classify.bundles=["{renewed}"]']) == 0
     summary = json.loads(capsys.readouterr().out)
@@ -63,7 +63,7 @@ def test_a_backfill_lengthens_sequences_and_a_rescoring_renews_them(
     assert len(after) == len(again) == NUM_OBJECTS - summary["counts"].get("classify.too_short", 0)
     for message in again:
         record = Classification.from_bytes(message.value() or b"")
-        assert record.bundle_id.startswith("convention-ztf-1.1-")
+        assert record.bundle_id.startswith("convention-ztf-2.0-")
         if message.key() in newest:
             earlier = newest[message.key()]
             assert (record.view_digest, record.probabilities) == (earlier.view_digest, earlier.probabilities)

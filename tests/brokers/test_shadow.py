@@ -19,7 +19,7 @@ def test_a_challenger_scores_every_trigger_in_shadow(broker: str, tmp_path: Path
     """Each trigger has the champion's record on the output topic and the challenger's, of other weights, on the
     shadow topic, with the same view; the last ones are what each bundle says when asked by itself."""
     champion = SHIPPED / "convention-ztf-1.1"
-    rival = write_rival(champion, tmp_path / "rival-1.0", name="rival")
+    rival = write_rival(champion, tmp_path / "rival-1.1", name="rival")
     shadow_topic = f"shadow-{tmp_path.name}"
     run = Run(broker, tmp_path, f'classify.challengers=["{rival}"]', f'output.shadow_topic="{shadow_topic}"')
     packets = [packet.payload for packet in generate_packets(seed=9, num_objects=4, num_frames=8)]
@@ -34,7 +34,7 @@ def test_a_challenger_scores_every_trigger_in_shadow(broker: str, tmp_path: Path
     for place, (value,) in said.items():
         ours, theirs = Classification.from_bytes(value), Classification.from_bytes(shadow[place][0])
         assert ours.bundle_id.startswith("convention-ztf-1.1-")
-        assert theirs.bundle_id.startswith("rival-1.0-")
+        assert theirs.bundle_id.startswith("rival-1.1-")
         assert ours.view_digest == theirs.view_digest
         if ours.probabilities is not None:
             scored += 1

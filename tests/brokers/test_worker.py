@@ -97,7 +97,7 @@ def test_a_promoted_bundle_is_taken_up_without_a_restart(broker: str, tmp_path: 
     store = tmp_path / "bundles"
     shipped = SHIPPED / "convention-ztf-1.1"
     promote(shipped, store)
-    newer = write_rival(shipped, tmp_path / "convention-ztf-1.1", version="1.1")
+    newer = write_rival(shipped, tmp_path / "convention-ztf-2.0", version="2.0")
     run = Run(broker, tmp_path, f'classify.bundles=["{store}"]', "classify.reload_interval_s=0.2")
     packets = [packet.payload for packet in generate_packets(seed=8, num_objects=4, num_frames=8)]
     half = len(packets) // 2
