@@ -1,6 +1,8 @@
 # What a developer types. Every target makes the virtual environment it needs.
 PYTHON ?= python3
 VENV ?= .venv
+# where torch is from, if not from where everything else is: https://download.pytorch.org/whl/cpu is small
+TORCH_INDEX ?=
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # tests wait more than they compute: two processes, each with brokers of its own; a file's tests stay together
@@ -13,6 +15,7 @@ help:
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
+	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --quiet --no-deps --index-url $(TORCH_INDEX) "$$(grep '^torch==' constraints.txt)")
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,demo]'
 	touch $(INSTALLED)
 

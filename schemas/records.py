@@ -54,7 +54,7 @@ class RecordCodec:
         """The record; RecordError when the bytes are not one, are cut short or are followed by others."""
         if not self.matches(payload):
             raise RecordError(
-                f"not a {self.name} record: starts with {payload[:HEADER_SIZE].hex()}, expected {self.header.hex()}"
+                f"no {self.name} record: starts with {payload[:HEADER_SIZE].hex()}, expected {self.header.hex()}"
             )
         buffer = io.BytesIO(payload)
         buffer.seek(HEADER_SIZE)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from schemas.errors import SettingsError
+from schemas.errors import RecordError, SettingsError
 from schemas.observation import Observation, Withdrawal, content_digest, read_fact
 from schemas.view import FactKey, current_facts
 from train.dataset import set_digest
@@ -45,10 +45,18 @@ class Snapshot:
     num_facts: int
 
 
-def write_snapshot(folder: Path, payloads: Iterable[bytes], made: Mapping[str, Any]) -> Snapshot:
+def write_snapshot(
+    folder: Path,
+    payloads: Iterable[bytes],
+    made: Mapping[str, Any],
+    *,
+    refused: Callable[[RecordError], None] | None = None,
+) -> Snapshot:
     """Gather stamp-log values and write their sequences; ``made`` says where they are from.
 
-    SettingsError when the folder is not empty or no object remains; RecordError for a value that is no fact.
+    refused: told of every value that is no fact, before the next one is taken; the value is left out and counted in
+    the index. Without it such a value is a RecordError. SettingsError when the folder is not empty or no object
+    remains.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise SettingsError(f"{folder}: is not an empty folder")
@@ -58,7 +66,7 @@ def write_snapshot(folder: Path, payloads: Iterable[bytes], made: Mapping[str, A
         database.execute("PRAGMA journal_mode=OFF")
         database.execute("PRAGMA synchronous=OFF")
         database.execute(_TABLE)
-        num_facts = _gather(database, payloads)
+        num_facts, num_refused = _gather(database, payloads, refused)
         places = database.execute("SELECT DISTINCT survey, grid FROM facts WHERE grid != '' ORDER BY 1, 2").fetchall()
         sets = {folder / f"{survey}-{grid}": _write(database, folder, survey, grid, made) for survey, grid in places}
     scratch.unlink()
@@ -68,6 +76,7 @@ def write_snapshot(folder: Path, payloads: Iterable[bytes], made: Mapping[str, A
         "format": FORMAT,
         "made": dict(made),
         "num_facts": num_facts,
+        "num_refused": num_refused,
         "sets": {path.name: digest for path, digest in sets.items()},
     }
     (folder / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
@@ -91,15 +100,27 @@ def open_snapshot(folder: Path) -> Snapshot:
     return Snapshot(folder, sets, num_facts)
 
 
-def _gather(database: sqlite3.Connection, payloads: Iterable[bytes]) -> int:
+def _gather(
+    database: sqlite3.Connection, payloads: Iterable[bytes], refused: Callable[[RecordError], None] | None
+) -> tuple[int, int]:
+    """Distinct facts, and values that are none."""
+    num_refused = 0
     statement = f"INSERT OR IGNORE INTO facts VALUES ({', '.join('?' * 11)})"
     for number, payload in enumerate(payloads):
-        database.execute(statement, (*_columns(number, read_fact(payload), payload), payload))
+        try:
+            fact = read_fact(payload)
+        except RecordError as error:
+            if refused is None:
+                raise
+            num_refused += 1
+            refused(error)
+            continue
+        database.execute(statement, (*_columns(number, fact, payload), payload))
         if number % _COMMIT_EVERY == 0:
             database.commit()
     database.commit()
     (num_facts,) = database.execute("SELECT count(*) FROM facts").fetchone()
-    return int(num_facts)
+    return int(num_facts), num_refused
 
 
 def _columns(number: int, fact: Observation | Withdrawal, payload: bytes) -> tuple[Any, ...]:

@@ -18,10 +18,17 @@ if TYPE_CHECKING:
 MJD_EPOCH: Final = datetime(1858, 11, 17, tzinfo=UTC)
 
 
+def named_path(text: str) -> Path:
+    """A path; argparse's error for an empty one, which would be the current folder: most likely an unset variable."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty path: is a variable not set?")
+    return Path(text)
+
+
 def add_archive_arguments(parser: argparse.ArgumentParser, *, nargs: str = "+") -> None:
     """Paths, selection and order."""
     parser.add_argument(
-        "paths", nargs=nargs, type=Path, metavar="PATH", help="files, folders, tars, containers or Kafka dumps"
+        "paths", nargs=nargs, type=named_path, metavar="PATH", help="files, folders, tars, containers or Kafka dumps"
     )
     group = parser.add_argument_group("selection (all that are given must hold)")
     group.add_argument("--from", dest="first", metavar="DATE", help="first date: MJD (TAI) or ISO 8601 (UTC)")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from broker_plugin.commands.common import add_settings_arguments, settings_from
 from broker_plugin.commands.comparison import add_comparison_arguments, run_comparison
 from broker_plugin.commands.training import add_training_arguments, run_training
-from schemas.errors import SettingsError
+from schemas.errors import RecordError, SettingsError
 
 if TYPE_CHECKING:
     from broker_plugin.settings.sections import Settings
@@ -102,14 +102,27 @@ def export_log(settings: Settings, output: Path) -> Snapshot:
     require_brokers(settings, "internal")
     topic = settings.internal.stamp_log_topic
     made = {"source": "stamp log", "topic": topic, "bootstrap_servers": settings.internal.bootstrap_servers}
-    return write_snapshot(output, _log_values(settings, topic), made)
+    values = _LogValues(settings, topic)
+    return write_snapshot(output, values, made, refused=values.refused)
 
 
-def _log_values(settings: Settings, topic: str) -> Iterator[bytes]:
-    from broker_plugin.kafka.topic_reader import read_topic
+class _LogValues:
+    """The stamp log's values; says where one that is no fact stands, which a worker's classify dead-letters too."""
 
-    for message in read_topic(settings.internal, topic):
-        yield message.value() or b""
+    def __init__(self, settings: Settings, topic: str) -> None:
+        self._settings, self._topic = settings, topic
+        self._place = ""
+
+    def __iter__(self) -> Iterator[bytes]:
+        from broker_plugin.kafka.topic_reader import read_topic
+
+        for message in read_topic(self._settings.internal, self._topic):
+            self._place = f"partition {message.partition()}, offset {message.offset()}"
+            yield message.value() or b""
+
+    def refused(self, error: RecordError) -> None:
+        """Of the value that was yielded last."""
+        print(f"{self._topic}, {self._place}: {error}; left out", file=sys.stderr)  # noqa: T201
 
 
 def _import_archive(args: argparse.Namespace) -> int:

@@ -207,7 +207,7 @@ class ClassifySettings(Section):
     class_prior: dict[str, PositiveFloat] | None = Field(None, description="re-weights the probabilities")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: PositiveInt = 1
-    token_cache_mb: NonNegativeFloat = 512.0
+    token_cache_mb: NonNegativeFloat = Field(512.0, description="of each bundle and challenger that scores")
     token_cache_dir: Path | None = Field(None, description="keeps the token cache over a restart; one a process")
     drift_references: Path | None = Field(
         None, description="folder of what bundles were trained on, NAME-VERSION.json; a bundle's own come first"

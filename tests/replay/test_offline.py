@@ -207,6 +207,13 @@ def test_a_replay_of_nothing_fails(
         assert str(path) in line
 
 
+def test_an_empty_path_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """A variable that is not set names no folder, and above all not the current one."""
+    with pytest.raises(SystemExit, match="2"):
+        main(["replay", "", "--output", "replayed"])
+    assert "an empty path: is a variable not set?" in capsys.readouterr().err
+
+
 def test_a_replay_of_an_empty_folder_leaves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It is one line with status 1, and no output is begun."""
     (tmp_path / "empty").mkdir()
