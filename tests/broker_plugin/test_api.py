@@ -66,7 +66,7 @@ def test_mistakes_are_named() -> None:
     with pytest.raises(BundleError, match="no-such-bundle"):
         classify_sequences(sequences, "no-such-bundle")
     with pytest.raises(BundleError, match=r"for grid lsst-0\.2-32.*is on ztf-1\.01-32"):
-        classify_sequences(sequences, "convention-lsst-1.0")
+        classify_sequences(sequences, "convention-lsst-1.1")
 
 
 def test_no_kafka_client_is_loaded() -> None:

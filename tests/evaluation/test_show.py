@@ -133,6 +133,6 @@ def test_show_says_what_the_attention_looked_at(tmp_path: Path, capsys: pytest.C
     assert main(["show", name, "--records", str(out), "--no-attention", "--png", str(tmp_path / "bare.png")]) == 0
     assert "attention" not in capsys.readouterr().out
     assert (tmp_path / "with.png").read_bytes() != (tmp_path / "bare.png").read_bytes()
-    lsst = str(SHIPPED / "convention-lsst-1.0")
+    lsst = str(SHIPPED / "convention-lsst-1.1")
     assert main(["show", name, "--records", str(out), "--bundle", lsst]) == 1
     assert "name its directory" in capsys.readouterr().err
