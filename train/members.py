@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from model import registry
-from schemas.errors import TrainingError
+from schemas.errors import SettingsError, TrainingError
 from train.dataset import DataSet
 from train.recipe import Recipe
 from train.samples import Sampler
@@ -56,6 +56,14 @@ def places(recipe: Recipe) -> list[Place]:
     """All members of a recipe."""
     ensemble = recipe.ensemble
     return [Place(fold, member) for fold in range(ensemble.folds) for member in range(ensemble.members)]
+
+
+def require_network(recipe: Recipe) -> None:
+    """SettingsError, before anything is made, for a network that cannot be built as the recipe says."""
+    try:
+        registry.create(recipe.network.name, **recipe.network.full_config)
+    except (ValueError, TypeError) as error:
+        raise SettingsError(f"recipe: network: {error}") from error
 
 
 def train_member(

@@ -55,7 +55,8 @@ class NetworkPart(_Part):
     @property
     def trees(self) -> int:
         """Rounds of boosted trees that the members get, 0 for none."""
-        return int(str(self.config.get("trees", 0)))
+        rounds = self.config.get("trees", 0)
+        return rounds if isinstance(rounds, int) else 0  # anything else the network refuses by name
 
 
 class View(_Part):

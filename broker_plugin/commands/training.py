@@ -43,11 +43,13 @@ def run_training(args: argparse.Namespace) -> int:
     if args.output is None or args.recipe is None:
         raise SettingsError("train needs --recipe and --output, or an ACTION; see train --help")
     from broker_plugin.version import plugin_version
+    from train.members import require_network
     from train.pipeline import Provenance, train_bundle
     from train.prepare import load_sets, sequence_folders, simulated_sets
     from train.recipe import load_recipe
 
     recipe = load_recipe(args.recipe, args.values)
+    require_network(recipe)
     set_threads(args)
     with progress_bar() as bar:
         folders = sequence_folders(args.data)

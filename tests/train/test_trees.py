@@ -12,6 +12,7 @@ import torch
 from sklearn.ensemble import GradientBoostingClassifier
 
 import model
+from broker_plugin.cli import main
 from model.batch import collate
 from model.boosted_trees import BoostedTrees
 from model.convention import Convention
@@ -190,3 +191,20 @@ def test_fine_tuning_keeps_the_trees(toy_set: Path, tmp_path: Path) -> None:
     assert len(trees) == 4
     assert all(torch.equal(first[name], tuned[name]) for name in trees)
     assert not torch.equal(first["stem.conv1.weight"], tuned["stem.conv1.weight"])
+
+
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        ("network.config.trees=-1", "trees must be 0 or more, not -1"),
+        ("network.config.trees=many", "recipe: network: "),
+        ("network.name=cnn_gru", "network cnn_gru has no setting trees"),
+    ],
+)
+def test_a_network_that_cannot_be_is_refused_before_anything_is_simulated(
+    value: str, fault: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The error says what is wrong with the recipe's network; nothing is written."""
+    assert main(["train", "--recipe", "debug", "--output", str(tmp_path / "run"), "--with", value]) == 2
+    assert fault in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
