@@ -57,8 +57,8 @@ class ConventionConfig:
                 raise ValueError(
                     f"{name} must be one of {', '.join(map(repr, allowed))}, not {getattr(self, name)!r}"
                 )
-        if self.trees < 0:
-            raise ValueError(f"trees must be 0 or more, not {self.trees}")
+        if not isinstance(self.trees, int) or self.trees < 0:
+            raise ValueError(f"trees must be a whole number, 0 or more, not {self.trees!r}")
         if self.token_channels % NUM_HEADS:
             raise ValueError(f"token_channels must be a multiple of {NUM_HEADS}, not {self.token_channels}")
 

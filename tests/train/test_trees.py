@@ -196,8 +196,8 @@ def test_fine_tuning_keeps_the_trees(toy_set: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "fault"),
     [
-        ("network.config.trees=-1", "trees must be 0 or more, not -1"),
-        ("network.config.trees=many", "recipe: network: "),
+        ("network.config.trees=-1", "trees must be a whole number, 0 or more, not -1"),
+        ("network.config.trees=many", "trees must be a whole number, 0 or more, not 'many'"),
         ("network.name=cnn_gru", "network cnn_gru has no setting trees"),
     ],
 )
