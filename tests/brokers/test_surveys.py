@@ -119,4 +119,4 @@ def test_surveys_and_schema_versions_share_a_topic(broker: str, tmp_path: Path) 
     frames = Counter((record.survey, record.num_frames) for record in records)
     assert frames == {("lsst", len(BUNDLED)): 1, ("lsst", 4): 2, ("ztf", 4): 2, ("ugriz", 4): 2}
     bundles = {(record.survey, record.bundle_id.rsplit("-", 2)[0]) for record in records}
-    assert bundles == {("lsst", "convention-lsst"), ("ztf", "convention-ztf"), ("ugriz", "reference-sdss")}
+    assert bundles == {("lsst", "convention-lsst"), ("ztf", "convention-ztf"), ("ugriz", "convention-sdss")}

@@ -18,7 +18,6 @@ from train.recipe import load_recipe
 
 SURVEYS = {"ztf-1.01-32": "ztf", "lsst-0.2-32": "lsst", "sdss-0.396-32": "sdss"}
 SHIPPED = shipped_bundles()
-TRAINED = [path for path in SHIPPED if path.name.startswith("convention")]
 MOST_BYTES = 20_000_000
 NUM_OBJECTS = 32
 
@@ -35,7 +34,7 @@ def test_one_bundle_a_grid() -> None:
     assert sum(load_scorer(path).bundle.num_bytes for path in SHIPPED) <= 3 * MOST_BYTES
 
 
-@pytest.mark.parametrize("path", TRAINED, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_shipped_bundle_is_small_and_honest(path: Path) -> None:
     """At most 20 MB, from a shipped recipe as it stands, and the card says that it was trained on simulation."""
     bundle = load_scorer(path).bundle
@@ -48,7 +47,7 @@ def test_shipped_bundle_is_small_and_honest(path: Path) -> None:
     assert "Trained on simulated objects alone" in bundle.card
 
 
-@pytest.mark.parametrize("path", TRAINED, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_fresh_objects_are_classified_better_than_chance(path: Path) -> None:
     """On objects of another seed than any it was trained, calibrated or measured on."""
     objects = drawn(read_spec(path).grid_id)
