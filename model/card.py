@@ -48,12 +48,19 @@ def _item(name: str, value: JsonValue, depth: int = 0) -> str:
     label = f"{'  ' * depth}* {name.replace('_', ' ')}"
     if value in ({}, [], ""):
         return ""
-    if isinstance(value, dict) and any(isinstance(entry, dict) for entry in value.values()):
+    if isinstance(value, list) and all(isinstance(entry, dict) for entry in value):
+        value = {str(number): entry for number, entry in enumerate(value, start=1)}
+    if isinstance(value, dict) and any(isinstance(entry, dict | list) and _nests(entry) for entry in value.values()):
         return f"{label}\n" + "".join(_item(key, entry, depth + 1) for key, entry in value.items())
     if isinstance(value, dict):
         shown = (f"{key.replace('_', ' ')} {_text(entry)}" for key, entry in value.items() if entry not in ([], ""))
         return f"{label}: {', '.join(shown)}\n"
     return f"{label}: {_text(value)}\n"
+
+
+def _nests(value: dict[str, JsonValue] | list[JsonValue]) -> bool:
+    """Whether it is a table, or a list of tables."""
+    return isinstance(value, dict) or any(isinstance(entry, dict) for entry in value)
 
 
 def _text(value: JsonValue) -> str:

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save, save_file
 from model.bundle import load_bundle
 from model.bundle_files import MANIFEST_FILE, compact_weights, parse_tensors
 from model.bundle_spec import BundleSpec
+from model.card import write_card
 from model.runtime import load_scorer
 from schemas.errors import BundleError
 from tests.model.bundle_samples import make_sequence, write_sample
@@ -50,6 +51,23 @@ def edit_spec(folder: Path, change: Callable[[dict], None]) -> None:  # type: ig
     change(spec)
     (folder / "bundle.json").write_text(json.dumps(spec))
     seal(folder)
+
+
+def test_a_card_is_lines_and_no_json(sound: Path) -> None:
+    """Tables, lists of tables and what is in them are lines of a card, each under its name."""
+    made = {"data": {"sets": [{"sha256": "ab", "made": {"by": "a test", "settings": {"seed": 4}}}]}}
+    spec = load_bundle(sound).spec
+    card = write_card(spec.model_copy(update={"training": made, "metrics": {}}), num_parameters=7)
+    written = card[card.index("## Training") :].splitlines()
+    assert written[2:] == [
+        "* data",
+        "  * sets",
+        "    * 1",
+        "      * sha256: ab",
+        "      * made",
+        "        * by: a test",
+        "        * settings: seed 4",
+    ]
 
 
 def test_what_is_written_is_what_is_loaded(sound: Path) -> None:
