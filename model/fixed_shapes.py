@@ -50,16 +50,20 @@ class PlaceCheck:
 
 
 def rows_agree(call: Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]], rows: tuple[Tensor, ...]) -> bool:
-    """Whether row 0 of ``rows`` gets the same bits at every place and beside any neighbours.
+    """Whether ``rows`` get the same bits at every place and beside any neighbours.
 
-    ``call`` maps tensors [size, ...] to tensors [size, ...]. Two calls: one with row 0 everywhere, one with the rows
-    as they are; then all rows of the first answer and row 0 of the second must be one and the same.
+    ``call`` maps tensors [size, ...] to tensors [size, ...]. Three calls: with row 0 everywhere, with the rows as they
+    are, with each a place further on; then all rows of the first answer and row 0 of the second must be one and the
+    same, and so must the second and the third, moved back.
     """
     same = call(tuple(row[:1].expand_as(row).contiguous() for row in rows))
     mixed = call(rows)
-    for alike, beside in zip(same, mixed, strict=True):
+    moved = call(tuple(row.roll(1, dims=0) for row in rows))
+    for alike, beside, further in zip(same, mixed, moved, strict=True):
         reference = alike[0]
         if not torch.equal(beside[0], reference) or not all(torch.equal(row, reference) for row in alike):
+            return False
+        if not torch.equal(further.roll(-1, dims=0), beside):
             return False
     return True
 

@@ -65,7 +65,8 @@ def _movement(values_BNV: Tensor, days_BN: Tensor, mask_BIN: Tensor) -> Tensor:
     variance = offset.square().sum(dim=2) * weight + 1e-6
     pairs = 1.0 / paired.sum(dim=2).clamp_min(1).to(values.dtype)[..., None]
     ratio = step.square().sum(dim=2) * pairs / variance
-    skewness = offset.pow(3).sum(dim=2) * weight / variance.pow(1.5)
+    # products, not powers: a power's last bit may depend on the place in the batch
+    skewness = (offset * offset.square()).sum(dim=2) * weight / (variance * variance.sqrt())
     middle = (days.masked_fill(~mask_BIN, 0.0).sum(dim=2, keepdim=True)) * weight
     time = (days - middle).masked_fill(~mask_BIN, 0.0)[..., None]
     slope = -(time * offset).sum(dim=2) / (time.square().sum(dim=2) + 1.0)

@@ -16,9 +16,10 @@ from broker_plugin.cli import main
 from model.batch import collate
 from model.boosted_trees import BoostedTrees
 from model.convention import Convention
-from model.light_curve import AGGREGATES_A_BAND
-from model.light_curve_features import NUM_COLOURS, NUM_FEATURES
-from model.preprocess import APERTURE_SIGMAS_PX, SCALARS_PER_PLANE
+from model.fixed_shapes import SEQUENCES_PER_CHUNK
+from model.light_curve import AGGREGATES_A_BAND, frame_table
+from model.light_curve_features import NUM_COLOURS, NUM_FEATURES, light_curve_features
+from model.preprocess import APERTURE_SIGMAS_PX, NUM_SCALARS, SCALARS_PER_PLANE
 from model.runtime import load_scorer
 from schemas.bands import NUM_BAND_IDS
 from tests.model.bundle_samples import make_sequence
@@ -111,6 +112,31 @@ def test_unfitted_trees_say_nothing_and_padding_changes_nothing() -> None:
         without = bare(collate(bare, sequences)).logits_BK
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0.0)
     assert (together - without).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("num_tokens", [3, 8, 33])
+def test_the_place_in_a_chunk_changes_no_bit(num_tokens: int) -> None:
+    """What trees are told and say of a sequence is the same to the last bit at every place of the runtime's chunk."""
+    network = network_with(6)
+    assert network.trees is not None
+    random = np.random.default_rng(num_tokens)
+    network.trees.feature.copy_(torch.from_numpy(random.integers(0, NUM_FEATURES, network.trees.feature.shape)))
+    network.trees.leaf.copy_(torch.from_numpy(random.normal(size=network.trees.leaf.shape)))
+    slots = torch.from_numpy(random.normal(size=(SEQUENCES_PER_CHUNK, num_tokens, 3, NUM_SCALARS + 1))).float()
+    slots[..., -1] = torch.from_numpy(random.integers(0, 7, slots.shape[:-1]))
+    mask = torch.from_numpy(random.random((SEQUENCES_PER_CHUNK, num_tokens)) < 0.8)
+    days = torch.arange(num_tokens, 0, -1).float().expand_as(mask) * 1.37
+
+    def features(order: torch.Tensor) -> torch.Tensor:
+        return light_curve_features(frame_table(slots[order], mask[order], days[order]))
+
+    first = features(torch.arange(SEQUENCES_PER_CHUNK))
+    said = network.trees(first)
+    for shift in range(1, SEQUENCES_PER_CHUNK):
+        order = torch.arange(SEQUENCES_PER_CHUNK).roll(shift)
+        moved = features(order)
+        assert torch.equal(moved, first[order])
+        assert torch.equal(network.trees(moved), said[order])
 
 
 def test_features_say_what_they_are_called() -> None:
