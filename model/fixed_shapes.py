@@ -52,9 +52,9 @@ class PlaceCheck:
 def rows_agree(call: Callable[[tuple[Tensor, ...]], tuple[Tensor, ...]], rows: tuple[Tensor, ...]) -> bool:
     """Whether ``rows`` get the same bits at every place and beside any neighbours.
 
-    ``call`` maps tensors [size, ...] to tensors [size, ...]. Three calls: with row 0 everywhere, with the rows as they
-    are, with each a place further on; then all rows of the first answer and row 0 of the second must be one and the
-    same, and so must the second and the third, moved back.
+    ``call`` maps tensors [size, ...] to tensors [size, ...]. Three calls: with row 0 everywhere, with the rows as
+    they are, with each a place further on; then all rows of the first answer and row 0 of the second must be one and
+    the same, and so must the second and the third, moved back.
     """
     same = call(tuple(row[:1].expand_as(row).contiguous() for row in rows))
     mixed = call(rows)
