@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from broker_plugin.commands.archive_arguments import named_path
 from schemas.errors import ArchiveError, PacketError, SchemaUnavailable, SettingsError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ KEYS: Final = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Paths, ``--schema`` and ``--json``."""
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="an archive, or a folder of them")
+    parser.add_argument("paths", nargs="+", type=named_path, metavar="PATH", help="an archive, or a folder of them")
     parser.add_argument(
         "--schema",
         metavar="NAME",

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from broker_plugin.commands.archive_arguments import named_path
 from broker_plugin.commands.common import add_settings_arguments, settings_from
 from broker_plugin.commands.comparison import add_comparison_arguments, run_comparison
 from broker_plugin.commands.training import add_training_arguments, run_training
@@ -53,7 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     export = _add_action(verbs, "export-log")
     add_settings_arguments(export)
     archive = _add_action(verbs, "import-archive")
-    archive.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files, folders, tars, Kafka dumps")
+    archive.add_argument(
+        "paths", nargs="+", type=named_path, metavar="PATH", help="files, folders, tars, Kafka dumps"
+    )
     programs = "ZTF programs let through; may be repeated; default 1"
     archive.add_argument("--programid", type=int, action="append", default=[], metavar="N", help=programs)
     published = _add_action(verbs, "import-published")

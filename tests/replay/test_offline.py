@@ -207,10 +207,13 @@ def test_a_replay_of_nothing_fails(
         assert str(path) in line
 
 
-def test_an_empty_path_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "arguments", [["replay", "", "--output", "x"], ["decode", ""], ["train", "import-archive", "", "--output", "x"]]
+)
+def test_an_empty_path_is_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """A variable that is not set names no folder, and above all not the current one."""
     with pytest.raises(SystemExit, match="2"):
-        main(["replay", "", "--output", "replayed"])
+        main(arguments)
     assert "an empty path: is a variable not set?" in capsys.readouterr().err
 
 
