@@ -69,7 +69,7 @@ def grow(
     balance = recipe.optimiser.balance
     asked = sampler.random_triggers(rows, settings.triggers)
     features = np.concatenate(
-        [network.light_curve_features(batch).numpy() for batch in _batches(network, sampler, asked)]
+        [network.light_curve_features(batch).numpy() for batch in batches(network, sampler, asked)]
     )
     labels, sample_weights = _labels(sampler, asked, balance=balance)
     fit_trees(
@@ -184,7 +184,8 @@ def _labels(sampler: Sampler, asked: Asked, *, balance: bool) -> tuple[Integers,
     return labels, np.asarray(weights / weights.mean())
 
 
-def _batches(network: Convention, sampler: Sampler, asked: Asked) -> Iterator[SequenceBatch]:
+def batches(network: Convention, sampler: Sampler, asked: Asked) -> Iterator[SequenceBatch]:
+    """The sequences asked about, CHUNK at a time."""
     for start in range(0, len(asked), CHUNK):
         yield collate(network, [sampler.held_out(row, length) for row, length in asked[start : start + CHUNK]])
 
@@ -194,7 +195,7 @@ def _said(network: Convention, sampler: Sampler, asked: Asked) -> tuple[Floats, 
     """Logits [N, C] of the network alone and of the trees alone."""
     assert network.trees is not None
     both, trees = [], []
-    for batch in _batches(network, sampler, asked):
+    for batch in batches(network, sampler, asked):
         both.append(network(batch).logits_BK.double().numpy())
         trees.append(network.trees(network.light_curve_features(batch)).double().numpy())
     said = np.concatenate(trees)

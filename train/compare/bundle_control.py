@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,16 +22,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.batch import collate
 from model.bundle import Bundle, load_bundle
 from model.bundle_spec import BundleSpec
 from model.bundle_store import resolve_bundle
 from model.calibration import fit_temperature, member_probabilities, temperatures
 from model.convention import Convention
 from model.ensemble import build_members
+from model.scores import CLASSES
 from schemas.errors import SettingsError
 from train.bootstrap import draw_resamples, resampled_f1, verdict
-from train.calibrate import CHUNK, answers, fit_prior_share, log_prior_shift
+from train.calibrate import answers, fit_prior_share, log_prior_shift
 from train.compare.light_curves import LightCurveControl
 from train.dataset import DataSet
 from train.measure import ALL_FRAMES, triggers_by_length
@@ -40,6 +41,7 @@ from train.retrain import refuse_known
 from train.samples import Sampler
 from train.scores import figures
 from train.trained_objects import record_of
+from train.trees import batches
 
 RESAMPLES: Final = 2000
 NAMES: Final = {"macro_f1": "macro F1", "log_loss_nat": "log loss", "ece": "ECE"}
@@ -51,20 +53,26 @@ Logits = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
 
-class Calibrated:
-    """The prior and the temperature of the calibration part for members given by their logits_KNC there."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Calibration:
+    """What is added to members' logits, and the coefficients of their temperature."""
 
-    def __init__(
-        self, logits_KNC: Logits, truth_N: Integers, frames_N: Integers, recipe: Recipe, log_shift_C: Floats
-    ):
-        self._shift = fit_prior_share(logits_KNC, truth_N, frames_N, log_shift_C) * log_shift_C
-        degree = recipe.calibration.temperature_degree
-        self._temperature = fit_temperature(logits_KNC + self._shift, truth_N, frames_N, degree=degree)
+    shift_C: Floats
+    log_temperature: tuple[float, ...]
 
     def probabilities(self, logits_KNC: Logits, frames_N: Integers) -> Floats:
         """Calibrated mean over the members, [N, C]."""
-        temperature = temperatures(self._temperature, frames_N)
-        return np.asarray(member_probabilities(logits_KNC + self._shift, temperature).mean(axis=0))
+        temperature = temperatures(self.log_temperature, frames_N)
+        return np.asarray(member_probabilities(logits_KNC + self.shift_C, temperature).mean(axis=0))
+
+
+def fit_calibration(
+    logits_KNC: Logits, truth_N: Integers, frames_N: Integers, recipe: Recipe, log_shift_C: Floats
+) -> Calibration:
+    """From logits of the calibration part."""
+    shift = fit_prior_share(logits_KNC, truth_N, frames_N, log_shift_C) * log_shift_C
+    degree = recipe.calibration.temperature_degree
+    return Calibration(shift, fit_temperature(logits_KNC + shift, truth_N, frames_N, degree=degree))
 
 
 class Speakers:
@@ -96,9 +104,8 @@ class Speakers:
     @torch.inference_mode()
     def _trees(self, sampler: Sampler, asked: Asked) -> Logits:
         parts = []
-        for start in range(0, len(asked), CHUNK):
-            sequences = [sampler.held_out(row, length) for row, length in asked[start : start + CHUNK]]
-            features = self._members[0].light_curve_features(collate(self._members[0], sequences))
+        for batch in batches(self._members[0], sampler, asked):
+            features = self._members[0].light_curve_features(batch)
             parts.append(np.stack([member.trees(features).numpy() for member in self._members if member.trees]))
         return np.concatenate(parts, axis=1)
 
@@ -126,17 +133,13 @@ def compare(
     speakers = Speakers(bundle, sampler, recipe, triggers=triggers)
     asked = sampler.random_triggers(sampler.data.calibration, recipe.calibration.triggers)
     facts = (_truth(sampler, asked), _frames(sampler, asked), recipe, log_prior_shift(spec))
-    calibrated = {
-        name: Calibrated(logits, *facts)
-        for name, logits in speakers.logits(sampler, asked).items()
-        if name != "bundle"  # which brings its own calibration
-    }
+    said_there = speakers.logits(sampler, asked)
+    calibrated = {name: fit_calibration(logits, *facts) for name, logits in said_there.items() if name != "bundle"}
+    calibrated["bundle"] = Calibration(np.zeros(len(CLASSES)), spec.calibration.log_temperature)
     prefixes = {}
     for name, asked in _questions(spec, scored_on).items():
         logits, frames = speakers.logits(scored_on, asked), _frames(scored_on, asked)
-        own = member_probabilities(logits["bundle"], temperatures(spec.calibration.log_temperature, frames))
-        found = {"bundle": np.asarray(own.mean(axis=0))}
-        found |= {rival: fit.probabilities(logits[rival], frames) for rival, fit in calibrated.items()}
+        found = {who: calibrated[who].probabilities(logits[who], frames) for who in logits}
         prefixes[name] = _scored(_truth(scored_on, asked), found)
     return {
         "bundle_id": bundle.bundle_id,
