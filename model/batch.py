@@ -106,6 +106,10 @@ class TokenInputs:
         """The same on another device."""
         return TokenInputs(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
+    def take(self, places: Tensor) -> TokenInputs:
+        """The tokens at int64 ``places``, in that order."""
+        return TokenInputs(**{field.name: getattr(self, field.name)[places] for field in fields(self)})
+
 
 def gather_inputs(
     items: Sequence[tuple[StampSequence, TokenGroup]], *, num_slots: int | None = None, num_tokens: int | None = None

@@ -25,6 +25,7 @@ from model.convention_2023_fused import FusedTokenEncoder
 from model.layers import TimeConv, fold_batch_norm, sinusoidal_encoding
 from model.network import Network, NetworkOutput
 from model.preprocess import arcsinh_planes, frames_of_bands, plane_indices
+from model.repeated_norm import RepeatedBatchNorm
 from schemas.observation import STAMP_SIZE
 from schemas.sequence import StampSequence
 
@@ -68,21 +69,22 @@ class TokenEncoder(nn.Module):
     def __init__(self, in_channels: int) -> None:
         super().__init__()
         self.conv1 = TimeConv(in_channels, 64, size=11)
-        self.norm1: nn.Module = nn.BatchNorm2d(64)
+        self.norm1 = RepeatedBatchNorm(64)
         self.conv2 = TimeConv(64, 128, size=5)
-        self.norm2: nn.Module = nn.BatchNorm2d(128)
+        self.norm2 = RepeatedBatchNorm(128)
         self.conv3 = TimeConv(128, 64, size=3)
-        self.norm3: nn.Module = nn.BatchNorm2d(64)
+        self.norm3 = RepeatedBatchNorm(64)
         self.conv4 = TimeConv(64, MAP_CHANNELS, size=3)
-        self.norm4: nn.Module = nn.BatchNorm2d(MAP_CHANNELS)
+        self.norm4 = RepeatedBatchNorm(MAP_CHANNELS)
 
-    def forward(self, frames_GFCHW: Tensor) -> Tensor:
-        """Feature maps [G, 8, 9, 9]. Inside, frames lead ([F, G, ...])."""
+    def forward(self, frames_GFCHW: Tensor, repeats: int = 1) -> Tensor:
+        """Feature maps [G, 8, 9, 9]; the last token counts ``repeats`` times in the normalisations. Inside, frames
+        lead ([F, G, ...])."""
         num_tokens = frames_GFCHW.shape[0]
-        maps = self.norm1(self._first(frames_GFCHW)).relu_()
-        maps = self.norm2(self._second(maps, num_tokens)).relu_()
-        maps = self.norm3(_valid_taps(maps, self.conv3, num_tokens)).relu_()
-        result: Tensor = self.norm4(_valid_taps(maps, self.conv4, num_tokens))
+        maps = self.norm1(self._first(frames_GFCHW), num_tokens, repeats).relu_()
+        maps = self.norm2(self._second(maps, num_tokens), num_tokens, repeats).relu_()
+        maps = self.norm3(_valid_taps(maps, self.conv3, num_tokens), num_tokens, repeats).relu_()
+        result: Tensor = self.norm4(_valid_taps(maps, self.conv4, num_tokens), num_tokens, repeats)
         return result.relu_()
 
     def _first(self, frames_GFCHW: Tensor) -> Tensor:
@@ -226,7 +228,17 @@ class Convention2023(Network):
         return make_groups(sequence, [frames[start : start + FRAMES_PER_TOKEN] for start in starts])
 
     def encode_tokens(self, inputs: TokenInputs, *, packed: bool = False) -> Tensor:
-        """tokens_GD. Empty slots are part of the published input, so ``packed`` changes nothing."""
+        """tokens_GD. Empty slots are part of the published input; ``packed`` encodes the first of the empty tokens,
+        which are all alike, for all of them."""
+        empty_G = ~inputs.frame_valid_GF.any(dim=1)
+        repeats = int(empty_G.sum()) if packed else 1
+        if repeats < 2:
+            return self._encode(inputs)
+        chosen = torch.cat([(~empty_G).nonzero()[:, 0], empty_G.nonzero()[:1, 0]])
+        place_G = torch.where(empty_G, len(chosen) - 1, (~empty_G).cumsum(dim=0) - 1)
+        return self._encode(inputs.take(chosen), repeats)[place_G]
+
+    def _encode(self, inputs: TokenInputs, repeats: int = 1) -> Tensor:
         planes = plane_indices(self.config.planes)
         flux, valid, noise = inputs.flux_GFPHW, inputs.valid_GFPHW, inputs.noise_GFP
         flux, valid, noise = flux[:, :, planes], valid[:, :, planes], noise[:, :, planes]
@@ -235,15 +247,16 @@ class Convention2023(Network):
         else:
             images_GFPHW = flux.masked_fill(~valid, 0.0) / NJY_PER_NANOMAGGY
         published_band_GF = (inputs.band_GF - 1).clamp_min(0)
-        return self.encode_images(images_GFPHW, published_band_GF)
+        return self.encode_images(images_GFPHW, published_band_GF, repeats)
 
-    def encode_images(self, images_GFPHW: Tensor, published_band_GF: Tensor) -> Tensor:
-        """tokens_GD of images and band ids in the published form (0..4 = u g r i z, 0 for padding too)."""
+    def encode_images(self, images_GFPHW: Tensor, published_band_GF: Tensor, repeats: int = 1) -> Tensor:
+        """tokens_GD of images and band ids in the published form (0..4 = u g r i z, 0 for padding too). repeats: how
+        many equal tokens the last one stands for."""
         if self.fused_encoder is not None:
             fused: Tensor = self.fused_encoder(images_GFPHW, published_band_GF)
             return fused.flatten(1)
         band_map = torch.unflatten(self.band_embedding(published_band_GF), -1, (1, STAMP_SIZE, STAMP_SIZE))
-        maps: Tensor = self.encoder(torch.cat([images_GFPHW, band_map], dim=2))
+        maps: Tensor = self.encoder(torch.cat([images_GFPHW, band_map], dim=2), repeats)
         return maps.flatten(1)
 
     def classify_tokens(self, tokens_BTD: Tensor, mask_BT: Tensor, days_BT: Tensor) -> NetworkOutput:
@@ -275,7 +288,6 @@ class Convention2023(Network):
         convs = (encoder.conv1, encoder.conv2, encoder.conv3, encoder.conv4)
         norms = (encoder.norm1, encoder.norm2, encoder.norm3, encoder.norm4)
         for conv, norm in zip(convs, norms, strict=True):
-            assert isinstance(norm, nn.BatchNorm2d)
             fold_batch_norm(conv, norm)
         self.fused_encoder = FusedTokenEncoder(convs, self.band_embedding.weight)
         del self.encoder
