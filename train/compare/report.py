@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
+from itertools import cycle, pairwise
 from pathlib import Path
 from typing import Any, Final
+
+import numpy as np
 
 from train.compare.plan import ComparisonPlan
 from train.compare.table import make_table
 
 TABLE_FILES: Final = ("comparison.md", "comparison.json", "comparison.png", "early.png")
+STROKES: Final = ((3.0, "o-"), (1.5, "o-"), (1.5, "o--"), (1.5, "o:"))
 CURVES: Final = (("macro_f1", "macro F1"), ("log_loss_nat", "log loss, nat"), ("ece", "class-wise ECE"))
 
 
@@ -125,7 +128,7 @@ def _draw_scores(table: dict[str, Any], path: Path) -> None:
 
 def _draw_early(plan: ComparisonPlan, table: dict[str, Any], path: Path) -> None:
     """Macro F1, log loss, ECE and novelty against the number of frames seen, of the rows that a reader compares
-    first."""
+    first: the mean over cells, and a band of their standard deviation."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -133,15 +136,10 @@ def _draw_early(plan: ComparisonPlan, table: dict[str, Any], path: Path) -> None
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(CURVES) + 1)
     lengths = [str(length) for length in plan.lengths]
-    for name in plan.curves:
-        row = table["rows"][name]
-        if not row["cells_finished"]:
-            continue
+    shown = [table["rows"][name] for name in plan.curves if table["rows"][name]["cells_finished"]]
+    for row, stroke in zip(shown, cycle(STROKES)):  # two rows may have one curve: both are seen
         for panel, (figure_name, _) in zip(panels, (*CURVES, ("novelty_auroc", "")), strict=True):
-            points = [(int(length), row["by_prefix"][length].get(figure_name)) for length in lengths]
-            known = [(x, y) for x, y in points if y is not None]
-            if known:
-                panel.plot(*zip(*known, strict=True), "o-", label=row["title"], markersize=4)
+            _draw_curve(panel, row, lengths, figure_name, stroke)
     for panel, title in zip(panels, (*(text for _, text in CURVES), "novelty AUROC"), strict=True):
         panel.set_title(title)
         panel.set_xlabel("frames seen")
@@ -152,3 +150,17 @@ def _draw_early(plan: ComparisonPlan, table: dict[str, Any], path: Path) -> None
     if panels[0].lines:
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=8)
     figure.savefig(path, dpi=110)
+
+
+def _draw_curve(panel: Any, row: dict[str, Any], lengths: list[str], name: str, stroke: tuple[float, str]) -> None:
+    known = {
+        int(length): row["by_prefix"][length] for length in lengths if row["by_prefix"][length].get(name) is not None
+    }
+    if not known:
+        return
+    width, style = stroke
+    mean = np.array([said[name] for said in known.values()])
+    spread = np.array([said[f"{name}_spread"] or 0.0 for said in known.values()])
+    (line,) = panel.plot(list(known), mean, style, label=row["title"], markersize=4, linewidth=width)
+    low, high = mean - spread, mean + spread
+    panel.fill_between(list(known), low, high, color=line.get_color(), alpha=0.15, linewidth=0)

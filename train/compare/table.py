@@ -119,6 +119,7 @@ def _prefix(
         and np.any(objects.novel_frames_MP[:, place] > 0)
     ]  # fmt: skip
     said["novelty_auroc"] = float(np.mean(novelty)) if novelty else None
+    said["novelty_auroc_spread"] = float(np.std(novelty, ddof=1)) if len(novelty) > 1 else None
     return said
 
 
