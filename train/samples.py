@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -17,6 +18,7 @@ from train.recipe import Recipe
 from train.triggers import random_length
 
 Integers = NDArray[np.int64]
+TIMELINES: Final = 2048  # kept, at 25 kB for 100 frames: making one is a tenth of a small network's training step
 _SAMPLE: Final = 1
 _HELD_OUT: Final = 2
 _SHUFFLE: Final = 5
@@ -44,6 +46,7 @@ class Sampler:
         self.recipe = recipe
         self.rule: ViewRule = recipe.rule(data.grid_id)
         self.trigger_rule = trigger_rule or self.rule
+        self._timeline = lru_cache(maxsize=TIMELINES)(data.timeline)
 
     def training(self, rows: Integers, *, seed: int, step: int) -> Samples:
         """One augmented sample of each row at a random trigger; the same for the same seed and step."""
@@ -70,18 +73,18 @@ class Sampler:
 
     def longest(self, row: int) -> int:
         """Triggers that a held-out object has."""
-        return len(self.data.timeline(row, self.trigger_rule))
+        return len(self._timeline(row, self.trigger_rule))
 
     def visible(self, row: int, num_frames: int) -> Integers:
         """Frame numbers in the view of a held-out object's ``num_frames``-th trigger, or of its last one."""
-        triggers = self.data.timeline(row, self.trigger_rule)
+        triggers = self._timeline(row, self.trigger_rule)
         at_offset = triggers.facts[min(num_frames, len(triggers)) - 1].first_offset
-        own = triggers if self.trigger_rule == self.rule else self.data.timeline(row, self.rule)
+        own = triggers if self.trigger_rule == self.rule else self._timeline(row, self.rule)
         return own.view_at(at_offset)
 
     def _augmented(self, row: int, random: np.random.Generator) -> StampSequence:
         settings, min_frames = self.recipe.augmentation, self.recipe.view.min_frames
-        line = self.data.timeline(row, self.rule)
+        line = self._timeline(row, self.rule)
         frames = line.view(random_length(len(line), min_frames, random))
         bands = {fact.first_offset: fact.band_id for fact in line.facts}
         chosen = np.array([bands[frame] for frame in frames.tolist()], np.int64)

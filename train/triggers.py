@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,14 +37,18 @@ class Timeline:
 
 def timeline(sequences: SequenceSet, index: int, rule: ViewRule) -> Timeline:
     """The frames of object ``index`` that ``rule`` admits."""
-    facts = (_fact(number, row, rule) for number, row in enumerate(sequences.frames(index)))
-    return Timeline(tuple(fact for fact in facts if rule.admits(fact)), rule)
+    facts = _facts(sequences.frames(index), rule.grid_id)
+    return Timeline(tuple([fact for fact in facts if rule.admits(fact)]), rule)
 
 
-def _fact(number: int, row: Any, rule: ViewRule) -> FactKey:
+def _facts(frames: NDArray[np.void], grid_id: str) -> list[FactKey]:
+    digests, size = frames["digest"].tobytes(), frames["digest"].itemsize * frames["digest"][:1].size
+    columns = zip(frames["source_id"].tolist(), frames["mjd"].tolist(), frames["band"].tolist(), strict=True)
     # one reading a source: a set keeps the best one, so the number of valid pixels decides nothing here
-    return FactKey(row["source_id"].decode(), row["digest"].tobytes(), number, float(row["mjd"]), int(row["band"]),
-                   rule.grid_id, 1)  # fmt: skip
+    return [
+        FactKey(source_id.decode(), digests[number * size : (number + 1) * size], number, mjd, band, grid_id, 1)
+        for number, (source_id, mjd, band) in enumerate(columns)
+    ]
 
 
 def random_length(longest: int, shortest: int, random: np.random.Generator) -> int:
