@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from broker_plugin.kafka.embedded_broker import embedded_broker
 from broker_plugin.testing.kafka_node import KafkaNode, kafka_home
+from tests.brokers.slim_bundles import write_slim_bundles
 
 
 @contextmanager
@@ -24,6 +26,26 @@ def apache_kafka(folder: Path, *, users: Mapping[str, str] | None = None) -> Ite
         yield node
     finally:
         node.stop()
+
+
+@pytest.fixture(scope="session")
+def slim_bundles(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The shipped bundles with one member each."""
+    return write_slim_bundles(tmp_path_factory.mktemp("slim"))
+
+
+@pytest.fixture(scope="session")
+def slim_ztf(slim_bundles: list[Path]) -> Path:
+    """ZTF's of them."""
+    (path,) = [path for path in slim_bundles if "ztf" in path.name]
+    return path
+
+
+@pytest.fixture(autouse=True)
+def workers_score_with_slim_bundles(slim_bundles: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What these tests ask of a worker does not depend on how many members score; the demo's and the documentation's
+    run with the bundles as shipped."""
+    monkeypatch.setenv("CONVENTION_CLASSIFY__BUNDLES", json.dumps([str(path) for path in slim_bundles]))
 
 
 @pytest.fixture(scope="session")

@@ -39,7 +39,6 @@ from broker_plugin.testing.acceptance import (
 )
 from broker_plugin.testing.producing import produce_all
 from broker_plugin.version import plugin_version
-from model.bundle_store import shipped_bundles
 from model.runtime import load_scorer
 from schemas.classification import Classification, Status
 from schemas.dead_letter import DeadLetter
@@ -75,17 +74,17 @@ class Truth:
     faults: Counter[tuple[bytes, str]]
 
 
-def load_bundles() -> list[LoadedBundle]:
+def load_bundles(paths: list[Path]) -> list[LoadedBundle]:
     settings = ClassifySettings(max_frames=MAX_FRAMES)
-    return [LoadedBundle.of(load_scorer(path, threads=settings.threads), settings) for path in shipped_bundles()]
+    return [LoadedBundle.of(load_scorer(path, threads=settings.threads), settings) for path in paths]
 
 
 @pytest.fixture(scope="session")
-def truth() -> Truth:
+def truth(slim_bundles: list[Path]) -> Truth:
     """Drawn and computed once for both brokers."""
     stream = build_stream(PLAN)
     facts = expected_facts(stream.payloads)
-    bundles = load_bundles()
+    bundles = load_bundles(slim_bundles)
     views = {key: view for bundle in bundles for key, view in expected_views(facts, bundle).items()}
     return Truth(
         stream,
@@ -131,14 +130,14 @@ def test_the_stream_is_what_it_says(truth: Truth) -> None:
     assert min(map(len, partitions.values())) > 1
 
 
-def test_truth_does_not_depend_on_the_order(truth: Truth) -> None:
+def test_truth_does_not_depend_on_the_order(truth: Truth, slim_bundles: list[Path]) -> None:
     """The views of another order of the same packets, duplicates left out, are the same."""
     packets = [p for p in truth.stream.packets if not (p.is_duplicate or p.is_poison) and p.key < b"m"]
     random.Random(1).shuffle(packets)
     facts = expected_facts(packet.payload for packet in packets)
     frames = {
         key: tuple(fact.source_id for fact, _ in view)
-        for bundle in load_bundles()
+        for bundle in load_bundles(slim_bundles)
         for key, view in expected_views(facts, bundle).items()
     }
     assert frames

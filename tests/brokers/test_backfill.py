@@ -11,7 +11,6 @@ from broker_plugin.cli import main
 from broker_plugin.demo.demo import send, total
 from broker_plugin.kafka.topic_reader import read_topic
 from model.bundle_files import read_bundle_files, write_bundle_files
-from model.bundle_store import SHIPPED
 from schemas.classification import Classification
 from tests.archive.archives import packets, tar
 from tests.brokers.support import Run
@@ -25,7 +24,7 @@ def flags_of(run: Run) -> list[str]:
 
 
 def test_a_backfill_lengthens_sequences_and_a_rescoring_renews_them(
-    kafka: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kafka: str, tmp_path: Path, slim_ztf: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An archive's frames are stored only; the live packets that follow are classified with them; a rescoring then
     publishes each object's same view once under another bundle."""
@@ -52,7 +51,7 @@ def test_a_backfill_lengthens_sequences_and_a_rescoring_renews_them(
     assert max(record.num_frames for record in newest.values()) > 3
 
     renewed = tmp_path / "convention-ztf-2.0"
-    files, _ = read_bundle_files(SHIPPED / "convention-ztf-1.1")
+    files, _ = read_bundle_files(slim_ztf)
     spec = json.loads(files["bundle.json"]) | {"version": "2.0"}
     write_bundle_files(renewed, files | {"bundle.json": json.dumps(spec).encode()})
     assert main(["backfill", "--rescore", "--json", *flags_of(run), f'--set=classify.bundles=["{renewed}"]']) == 0
@@ -70,7 +69,7 @@ def test_a_backfill_lengthens_sequences_and_a_rescoring_renews_them(
 
 
 def test_a_rescoring_leaves_a_running_worker_alone(
-    kafka: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kafka: str, tmp_path: Path, slim_ztf: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Stores that a worker holds are not read, and the message says who holds them; without stores it says so."""
     run = Run(kafka, tmp_path, "internal.partitions=1")

@@ -18,6 +18,12 @@ NUM_OBJECTS = 5
 pytestmark = pytest.mark.timeout(180)
 
 
+@pytest.fixture(autouse=True)
+def bundles_as_shipped(workers_score_with_slim_bundles: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All members score here."""
+    monkeypatch.delenv("CONVENTION_CLASSIFY__BUNDLES")
+
+
 @pytest.fixture
 def no_samples(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A machine without sample packets."""

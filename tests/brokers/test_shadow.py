@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from broker_plugin.demo.demo import send
-from model.bundle_store import SHIPPED
 from schemas.classification import Classification
 from schemas.synthetic import generate_packets
 from tests.brokers.rivals import last_values, write_rival
@@ -15,11 +14,10 @@ from tests.brokers.support import Run
 
 
 @pytest.mark.timeout(120)
-def test_a_challenger_scores_every_trigger_in_shadow(broker: str, tmp_path: Path) -> None:
+def test_a_challenger_scores_every_trigger_in_shadow(broker: str, tmp_path: Path, slim_ztf: Path) -> None:
     """Each trigger has the champion's record on the output topic and the challenger's, of other weights, on the
     shadow topic, with the same view; the last ones are what each bundle says when asked by itself."""
-    champion = SHIPPED / "convention-ztf-1.1"
-    rival = write_rival(champion, tmp_path / "rival-1.1", name="rival")
+    rival = write_rival(slim_ztf, tmp_path / "rival-1.1", name="rival")
     shadow_topic = f"shadow-{tmp_path.name}"
     run = Run(broker, tmp_path, f'classify.challengers=["{rival}"]', f'output.shadow_topic="{shadow_topic}"')
     packets = [packet.payload for packet in generate_packets(seed=9, num_objects=4, num_frames=8)]
@@ -40,5 +38,5 @@ def test_a_challenger_scores_every_trigger_in_shadow(broker: str, tmp_path: Path
             scored += 1
             assert ours.probabilities != theirs.probabilities
     assert scored > 0
-    assert run.last_values() == last_values(packets, champion, run.settings.classify)
+    assert run.last_values() == last_values(packets, slim_ztf, run.settings.classify)
     assert run.last_values(shadow_topic) == last_values(packets, rival, run.settings.classify)

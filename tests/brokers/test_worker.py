@@ -13,7 +13,7 @@ import pytest
 
 from broker_plugin.demo.demo import read_accounts, send, total
 from broker_plugin.kafka.topic_reader import read_topic
-from model.bundle_store import SHIPPED, promote
+from model.bundle_store import promote
 from schemas.classification import Classification
 from schemas.dead_letter import DeadLetter
 from schemas.synthetic import generate_packets
@@ -91,13 +91,12 @@ def test_a_killed_worker_loses_nothing(broker: str, tmp_path: Path) -> None:
     assert frames == {10: 30}
 
 
-def test_a_promoted_bundle_is_taken_up_without_a_restart(broker: str, tmp_path: Path) -> None:
+def test_a_promoted_bundle_is_taken_up_without_a_restart(broker: str, tmp_path: Path, slim_ztf: Path) -> None:
     """After a promotion the same worker's records are the new bundle's, of other weights, with nothing of the old
     one's answers in them; a broken promotion changes nothing."""
     store = tmp_path / "bundles"
-    shipped = SHIPPED / "convention-ztf-1.1"
-    promote(shipped, store)
-    newer = write_rival(shipped, tmp_path / "convention-ztf-2.0", version="2.0")
+    promote(slim_ztf, store)
+    newer = write_rival(slim_ztf, tmp_path / "convention-ztf-2.0", version="2.0")
     run = Run(broker, tmp_path, f'classify.bundles=["{store}"]', "classify.reload_interval_s=0.2")
     packets = [packet.payload for packet in generate_packets(seed=8, num_objects=4, num_frames=8)]
     half = len(packets) // 2
@@ -112,8 +111,8 @@ def test_a_promoted_bundle_is_taken_up_without_a_restart(broker: str, tmp_path: 
         send(run.settings, packets[half:])
         run.follow(worker, len(packets))
     assert worker.returncode == 0
-    old, new = (last_values(packets, path, run.settings.classify) for path in (shipped, newer))
-    assert before == last_values(packets[:half], shipped, run.settings.classify)
+    old, new = (last_values(packets, path, run.settings.classify) for path in (slim_ztf, newer))
+    assert before == last_values(packets[:half], slim_ztf, run.settings.classify)
     assert run.last_values() == new
     assert probabilities(old).keys() == probabilities(new).keys()
     assert all(probabilities(old)[key] != answer for key, answer in probabilities(new).items())
