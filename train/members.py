@@ -16,6 +16,7 @@ from torch import Tensor
 
 from model import registry
 from schemas.errors import SettingsError, TrainingError
+from train.clock import clock_of
 from train.dataset import DataSet
 from train.recipe import Recipe
 from train.samples import Sampler
@@ -128,7 +129,10 @@ def train_member(
     if start is None and recipe.network.trees:
         tell = _teller(progress, TREES)
         seen = {"rows": train_rows, "validation": validation_rows}
-        weights, summary[TREES] = grow(recipe, sampler, weights, **seen, seed=seed, progress=tell)
+        clock = clock_of(device)
+        began = clock()
+        weights, about = grow(recipe, sampler, weights, **seen, seed=seed, progress=tell)
+        summary[TREES] = {**about, "seconds": round(clock() - began, 1)}
     save_file(weights, folder / WEIGHTS_FILE)
     done.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     return weights

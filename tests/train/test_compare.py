@@ -140,10 +140,35 @@ def test_rows_share_objects_triggers_and_tuning(toy_set: Path, tmp_path: Path) -
     changed = toy_plan(lengths=[3, 6])
     with pytest.raises(SettingsError, match="made under another plan"):
         write_report(changed, setup.folder)
+    (setup.folder / "cells" / "whole" / "fold1-member0.json").unlink()
+    with pytest.raises(SettingsError, match=r"rows/whole.json was made under another plan"):
+        run_cells(replace(setup, plan=changed), ["whole"], deadline=None, say=ignore, progress=ignore)
     with pytest.raises(SettingsError, match="holds other test objects"):
         toy_setup(tmp_path / "c", toy_set, changed)
     with pytest.raises(SettingsError, match="no row nobody"):
         cells_in_order(setup.plan, ["nobody"])
+
+
+def test_temperatures_are_of_the_frames_that_a_row_sees(toy_set: Path, tmp_path: Path) -> None:
+    """Validation and test prefixes count frames alike: those in the row's view, of its bands, at most as many as it
+    holds, for networks and for the control; a cell that does not say them is refused."""
+    setup = toy_setup(tmp_path / "c", toy_set)
+    run_cells(setup, [], deadline=None, say=ignore, progress=ignore)
+    longest = parse_recipe(dict(setup.plan.base), where="base").view.max_frames
+    assert setup.objects.frames_NP.max() > longest
+    for row in ("whole", "light_curve"):
+        stored = arrays(setup.folder, row)
+        assert np.array_equal(stored["frames"], np.minimum(setup.objects.frames_NP, longest))
+        assert stored["validation_frames"].max() <= longest
+    everything = setup.objects.place("all")
+    g_only = arrays(setup.folder, "g_only")["frames"][:, everything]
+    assert (g_only < setup.objects.frames_NP[:, everything]).all()
+    path = setup.folder / "cells" / "whole" / "fold0-member0.npz"
+    stored = arrays(setup.folder, "whole")
+    del stored["frames"]
+    np.savez(path, **stored)
+    with pytest.raises(SettingsError, match="does not say how many frames"):
+        write_report(setup.plan, setup.folder)
 
 
 def test_frames_that_a_row_cannot_read_count_as_no_knowledge(tmp_path: Path, toy_set: Path) -> None:
@@ -157,10 +182,10 @@ def test_frames_that_a_row_cannot_read_count_as_no_knowledge(tmp_path: Path, toy
     r_first = recipe.model_copy(update={"network": recipe.network.model_copy(update={"bands": ("r",)})})
     frames = setup.objects.frames_NP.copy()
     frames[:, 0] = 1  # the first frame alone, which is of g
-    pairs, exists = asked(setup.sampler(r_first), setup.data.test, frames)
-    assert not exists[:, 0].any()
-    assert exists[:, setup.objects.place("3")].all()
-    assert len(pairs) == exists.sum()
+    pairs, view_NP = asked(setup.sampler(r_first), setup.data.test, frames)
+    assert not view_NP[:, 0].any()
+    assert view_NP[:, setup.objects.place("3")].all()
+    assert len(pairs) == (view_NP > 0).sum()
     run_cells(setup, ["g_only"], deadline=None, say=ignore, progress=ignore)
     path = setup.folder / "cells" / "g_only" / "fold0-member0.npz"
     stored = arrays(setup.folder, "g_only")

@@ -49,6 +49,8 @@ def _read(path: Path, place: Place, digest: str, objects: Objects) -> Cell:
         raise SettingsError(f"{path} was made under another plan (digest {about['digest']}, now {digest}): remove it")
     with np.load(path.with_suffix(".npz"), allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
+    if "frames" not in arrays:
+        raise SettingsError(f"{path} does not say how many frames its row saw: it is of an older version, remove it")
     logits = arrays["logits"].astype(np.float64)
     seen = objects.frames_NP > 0
     if logits.shape[:2] != seen.shape:
@@ -58,7 +60,7 @@ def _read(path: Path, place: Place, digest: str, objects: Objects) -> Cell:
     coefficients = balanced_temperature(
         arrays["validation_logits"], arrays["validation_labels"], arrays["validation_frames"]
     )
-    temperature = temperatures(coefficients, np.maximum(objects.frames_NP, 1))
+    temperature = temperatures(coefficients, np.maximum(arrays["frames"], 1))
     probabilities = softmax(logits / temperature[..., None])
     novelty, novel = (arrays.get(name) for name in ("novelty", "novel_novelty"))
     return Cell(

@@ -24,13 +24,14 @@ from model.bundle_spec import BundleSpec
 from model.cost import multiply_adds
 from model.novelty import fit_novelty
 from model.scores import CLASSES
+from schemas.errors import SettingsError
 from train.calibrate import Answers, answers
 from train.clock import clock_of
 from train.compare.light_curves import LightCurveControl
 from train.compare.objects import Objects, asked
 from train.compare.plan import TUNING_MEMBER, ComparisonPlan
 from train.dataset import DataSet
-from train.members import Place, train_member
+from train.members import TREES, Place, train_member
 from train.recipe import Recipe, parse_recipe
 from train.samples import Sampler
 from train.sampling import epoch_rows
@@ -104,23 +105,24 @@ def _network(setup: Setup, row: str, place: Place, progress: Progress) -> tuple[
     spec = member_spec(recipe, setup.data)
     held, validation = setup.validation(sampler, place)
     found = answers(spec, [weights], sampler, held)
-    test_asked, test_exists = asked(sampler, setup.data.test, setup.objects.frames_NP)
+    test_asked, test_view_NP = asked(sampler, setup.data.test, setup.objects.frames_NP)
     test = answers(spec, [weights], sampler, test_asked)
     novelty = fit_novelty(found.pooled_KNF, setup.data.labels(validation), num_classes=len(CLASSES))
     arrays = {
-        "logits": _spread(test.logits_KNC[0], test_exists),
-        "novelty": _spread(np.array(_novelty(novelty, test))[:, None], test_exists)[..., 0],
+        "logits": _spread(test.logits_KNC[0], test_view_NP),
+        "frames": test_view_NP.astype(np.int16),
+        "novelty": _spread(np.array(_novelty(novelty, test))[:, None], test_view_NP)[..., 0],
         "validation_logits": found.logits_KNC[0].astype(np.float16),
         "validation_labels": setup.data.labels(validation).astype(np.int8),
-        "validation_frames": found.frames_N.astype(np.int16),
+        "validation_frames": _in_view(sampler, held),
     }
-    novel_asked, novel_exists = asked(sampler, setup.data.novel, setup.objects.novel_frames_MP)
+    novel_asked, novel_view_MP = asked(sampler, setup.data.novel, setup.objects.novel_frames_MP)
     if novel_asked:
         strange = answers(spec, [weights], sampler, novel_asked)
-        arrays["novel_novelty"] = _spread(np.array(_novelty(novelty, strange))[:, None], novel_exists)[..., 0]
+        arrays["novel_novelty"] = _spread(np.array(_novelty(novelty, strange))[:, None], novel_view_MP)[..., 0]
     network = registry.create(recipe.network.name, **recipe.network.full_config)
     summary = json.loads((folder / "member.json").read_text(encoding="utf-8"))
-    seconds = sum(stage["seconds"] for stage in summary["stages"].values())
+    seconds = sum(stage["seconds"] for stage in (*summary["stages"].values(), summary.get(TREES, {"seconds": 0.0})))
     return arrays, {
         "parameters": network.num_parameters,
         "multiply_adds": multiply_adds(network, num_frames=_frames_shown(recipe)),
@@ -141,12 +143,13 @@ def _light_curve(setup: Setup, row: str, place: Place) -> tuple[dict[str, Any], 
     control.fit(sampler, train_rows, triggers=setup.plan.light_curve_triggers)
     seconds = clock() - began
     held, validation = setup.validation(sampler, place)
-    test_asked, exists = asked(sampler, setup.data.test, setup.objects.frames_NP)
+    test_asked, view_NP = asked(sampler, setup.data.test, setup.objects.frames_NP)
     arrays = {
-        "logits": _spread(control.logits(sampler, test_asked), exists),
+        "logits": _spread(control.logits(sampler, test_asked), view_NP),
+        "frames": view_NP.astype(np.int16),
         "validation_logits": control.logits(sampler, held).astype(np.float16),
         "validation_labels": setup.data.labels(validation).astype(np.int8),
-        "validation_frames": np.array([frames for _, frames in held], np.int16),
+        "validation_frames": _in_view(sampler, held),
     }
     return arrays, {"parameters": None, "multiply_adds": None, "seconds": round(seconds, 1), "steps": None}
 
@@ -155,10 +158,15 @@ def _novelty(model: Any, found: Answers) -> list[float]:
     return [model.score(found.pooled_KNF[:, row]) for row in range(len(found.rows_N))]
 
 
-def _spread(values: NDArray[np.floating], exists_NP: NDArray[np.bool_]) -> NDArray[np.float16]:
-    """Values of the prefixes that exist as [N, P, ...], NaN elsewhere."""
-    result = np.full((*exists_NP.shape, *values.shape[1:]), np.nan, np.float16)
-    result[exists_NP] = np.clip(values, -60000, 60000)
+def _in_view(sampler: Sampler, pairs: list[tuple[int, int]]) -> NDArray[np.int16]:
+    """Frames that the row sees, of which its temperature is a function."""
+    return np.array([len(sampler.visible(*pair)) for pair in pairs], np.int16)
+
+
+def _spread(values: NDArray[np.floating], view_NP: Integers) -> NDArray[np.float16]:
+    """Values of the prefixes with a frame in view as [N, P, ...], NaN elsewhere."""
+    result = np.full((*view_NP.shape, *values.shape[1:]), np.nan, np.float16)
+    result[view_NP > 0] = np.clip(values, -60000, 60000)
     return result
 
 
@@ -189,6 +197,8 @@ def settled_recipe(setup: Setup, row: str, *, progress: Progress) -> Recipe:
     path = setup.folder / ROWS / f"{row}.json"
     if path.exists():
         found = json.loads(path.read_text(encoding="utf-8"))
+        if found["digest"] != setup.plan.digest(row):
+            raise SettingsError(f"{path} was made under another plan (digest {found['digest']}): remove it")
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
         found = {"digest": setup.plan.digest(row), **_budget(setup, row, recipe)}

@@ -102,14 +102,14 @@ def load_objects(folder: Path) -> Objects:
         )
 
 
-def asked(sampler: Sampler, rows: Integers, frames_NP: Integers) -> tuple[list[tuple[int, int]], NDArray[np.bool_]]:
-    """(row, frame) of every prefix in which the sampler's network sees a frame, object by object, and which of [N, P]
-    they are."""
-    exists = np.zeros(frames_NP.shape, np.bool_)
+def asked(sampler: Sampler, rows: Integers, frames_NP: Integers) -> tuple[list[tuple[int, int]], Integers]:
+    """(row, frame) of every prefix in which the sampler's network sees a frame, object by object, and how many frames
+    are in its view at each of [N, P]: of its bands, the newest ones, 0 where it is not asked."""
+    view_NP = np.zeros(frames_NP.shape, np.int64)
     for n, p in np.argwhere(frames_NP > 0):
-        exists[n, p] = len(sampler.visible(int(rows[n]), int(frames_NP[n, p]))) > 0
-    places = np.argwhere(exists)
-    return [(int(rows[n]), int(frames_NP[n, p])) for n, p in places], exists
+        view_NP[n, p] = len(sampler.visible(int(rows[n]), int(frames_NP[n, p])))
+    places = np.argwhere(view_NP > 0)
+    return [(int(rows[n]), int(frames_NP[n, p])) for n, p in places], view_NP
 
 
 def _ids(data: DataSet, rows: Integers) -> NDArray[np.bytes_]:
