@@ -34,8 +34,8 @@ def markdown(table: dict[str, Any]) -> str:
         f"{objects['test']} simulated test objects ({', '.join(map(str, objects['a_class']))} a class) that no row "
         "was trained on. Macro F1 at every object's last trigger (all frames) and at one random trigger, mean over "
         f"cells, with the 95% interval of {table['resamples']} resamples of test objects and cells; differences are "
-        f"paired with `{against}`. The fewer cells a row has, the less of the spread over members is in its interval; "
-        "a row of one cell has none of it.\n"
+        f"paired with `{against}`. The fewer cells a row has, the less of the spread over members is in its "
+        "interval, and none where a row has one.\n"
     )
     columns = (
         "row", "macro F1, all frames", "against", "macro F1, random trigger", "against", "accuracy", "log loss",
