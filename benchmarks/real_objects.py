@@ -5,14 +5,15 @@
 Labels come from the samples' table with the source that it names; ``TRUST`` says what a source is worth. An object's
 sequence is all that the samples hold of it, through the worker's own code. Most have one or two stamps where a worker
 waits for three: those are asked about all the same, in a table of their own. Nothing was trained or tuned on them.
+A label that says nothing of the four classes (``ignore``) is counted with its reason, and its object is not scored.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -28,9 +29,9 @@ from model.scores import CLASSES, Eligibility
 from schemas.archive.packet import Damage
 from schemas.archive.reader import ArchiveReader
 from schemas.classification import Classification, Status
-from schemas.errors import PacketError
+from schemas.errors import PacketError, SettingsError
 from schemas.surveys import lsst, ztf
-from train.label_table import read_mapping
+from train.label_table import IGNORE, UNKNOWN, read_mapping
 
 GRIDS: Final = {"ztf": ztf.GRID_ID, "lsst": lsst.GRID_ID}  # of the surveys whose cutouts are grown to sequences
 TRUST: Final = {
@@ -41,6 +42,11 @@ TRUST: Final = {
     "repo note": "spectroscopic (SN 2021rhu)",
     "fink tde": "a list of tidal disruption events, cross-match by position",
 }
+FAILED: Final = "Fail "  # Fink's cross-match service answered with this HTTP status instead of a type
+FAILED_LOOK_UP: Final = "the look-up failed"
+CANDIDATE: Final = "candidates, not confirmed"
+SAYS_NOTHING: Final = "types that do not say which class it is"
+REASONS: Final = (FAILED_LOOK_UP, CANDIDATE, SAYS_NOTHING)
 
 
 @dataclass(slots=True)
@@ -56,21 +62,55 @@ class LabelledObject:
 
 
 def labelled_objects(samples: Path) -> list[LabelledObject]:
-    """Of the surveys whose sequences are grown, in the table's order."""
+    """Of surveys whose sequences are grown, in the table's order. SettingsError names labels that nothing maps."""
     mapping = read_mapping()
+    unmapped: set[str] = set()
     found: dict[tuple[str, str], LabelledObject] = {}
     with (samples / "MANIFEST.csv").open(encoding="utf-8", newline="") as table:
         for row in csv.DictReader(table):
             if not row["label"] or row["survey"] not in GRIDS or not row["objectId"]:
                 continue
-            name = row["label"].removeprefix("GCVS ").partition(" (")[0]
-            own = row["label4"] if row["label4"] in CLASSES else mapping.get(name, "unknown")
+            own = meaning(row["label"], row["label4"], mapping)
+            if own is None:
+                unmapped.add(row["label"])
+                continue
             item = found.setdefault(
                 (row["survey"], row["objectId"]),
                 LabelledObject(row["survey"], row["objectId"], row["label"], row["label_source"], own),
             )
             item.files[row["file"]].add(int(row["index"]))
+    if unmapped:
+        listed = ", ".join(sorted(unmapped))
+        raise SettingsError(f"{samples / 'MANIFEST.csv'}: labels that train/tables/class_names.csv lacks: {listed}")
     return list(found.values())
+
+
+def meaning(label: str, own_class: str, mapping: Mapping[str, str]) -> str | None:
+    """Class, ``unknown`` or ``ignore`` of a label: by the mapping, else by the class that the samples' table states
+    (``own_class``; types of GCVS and ALeRCE). None where neither knows it."""
+    name = label.removeprefix("GCVS ").partition(" (")[0].partition(" AT ")[0]
+    if name.startswith(FAILED):
+        return IGNORE
+    return mapping.get(name, own_class if own_class in CLASSES else None)
+
+
+def left_out(items: Sequence[LabelledObject]) -> list[str]:
+    """A table of the objects whose label is ``ignore``: why, how many, which labels."""
+    labels: dict[str, Counter[str]] = {reason: Counter() for reason in REASONS}
+    for item in items:
+        labels[reason_of(item.label)][item.label] += 1
+    lines = ["| why | objects | labels |", "|---|---|---|"]
+    for reason, counts in labels.items():
+        names = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+        lines.append(f"| {reason} | {counts.total()} | {names} |")
+    return lines
+
+
+def reason_of(label: str) -> str:
+    """Why a label that is ``ignore`` says nothing."""
+    if label.startswith(FAILED):
+        return FAILED_LOOK_UP
+    return CANDIDATE if label.endswith(("_Candidate", "?")) else SAYS_NOTHING
 
 
 def packets_of(samples: Path, items: Sequence[LabelledObject]) -> list[list[bytes]]:
@@ -122,9 +162,9 @@ class Row:
     why: str = ""
 
 
-def page(rows: Sequence[Row]) -> str:
-    """Markdown: what was scored, then objects that a worker would publish, those that are too short for it, and those
-    that have no stamp."""
+def page(rows: Sequence[Row], ignored: Sequence[LabelledObject]) -> str:
+    """Markdown: what was scored, then objects that a worker would publish, those that are too short for it, those
+    that have no stamp, and those whose label says nothing."""
     rows = sorted(rows, key=lambda row: (-frames(row), row.item.survey, row.item.object_id))
     said = [row for row in rows if row.found is not None]
     bundles = sorted({row.found.bundle_id for row in said if row.found is not None})
@@ -132,22 +172,28 @@ def page(rows: Sequence[Row]) -> str:
     lines = [
         "# Real objects with labels",
         "",
-        "Every labelled object of the sample packets, scored once by each version of the bundles, which are trained",
-        "on simulation alone; nothing was chosen by what this page shows. What 1.0 (without trees) had made of them",
-        "is in this file's history. Made by",
+        "Every object of the sample packets whose label says what it is, scored once by each version of the bundles,",
+        "which are trained on simulation alone; nothing was chosen by what this page shows. What 1.0 (without trees)",
+        "had made of them is in this file's history. Made by",
         "`python -m benchmarks.real_objects --output docs/real_objects.md`.",
         "",
         f"Bundles: {', '.join(f'`{name}`' for name in bundles)}.",
         f"{len(rows)} objects: {len(enough)} long enough for a worker,",
         f"{len(said) - len(enough)} shorter, {len(rows) - len(said)} without a usable stamp.",
+        f"{len(ignored)} more objects have a label that says nothing of the four classes: left out, see the end.",
         "",
         "| label from | what that is worth |",
         "|---|---|",
         *(f"| {source} | {worth} |" for source, worth in TRUST.items()),
         "",
-        "Class `unknown` is a type of none of the four: right is a high novelty or an abstention.",
+        "A label becomes a class by `train/tables/class_names.csv`; types that only GCVS or ALeRCE know, by the",
+        "samples' own table. Of SIMBAD's types those are Variable that its list of types puts under Variable Star",
+        "(V*), but for novae, and those that it puts under Young Stellar Object. Class `unknown` is a type of none",
+        "of the four (a nova, a tidal disruption): right is a high novelty or an abstention.",
         "",
         "## Long enough for a worker",
+        "",
+        summary(enough),
         "",
         *table(enough),
         "",
@@ -165,6 +211,14 @@ def page(rows: Sequence[Row]) -> str:
             for row in rows
             if row.found is None
         ),
+        "",
+        "## Left out",
+        "",
+        f"{len(ignored)} objects whose label does not say of which class they are, nor that they are of none. What",
+        "varied where a catalogue has a supergiant or a white dwarf is not known; a supernova without a type is SNIa",
+        "or SNOther; `Inexistent` is SIMBAD's word for an entry that is no object.",
+        "",
+        *left_out(ignored),
     ]
     return "\n".join(lines) + "\n"
 
@@ -179,7 +233,21 @@ def summary(rows: Sequence[Row]) -> str:
     known = [row for row in rows if row.item.meaning in CLASSES]
     answered = [row for row in known if row.found is not None and row.found.status is Status.CLASSIFIED]
     right = sum(row.found is not None and row.found.predicted_class == row.item.meaning for row in answered)
-    return f"Of {len(known)} objects of the four classes {len(answered)} are answered, {right} of them as labelled."
+    likeliest = sum(likeliest_class(row) == row.item.meaning for row in known)
+    outside = [row for row in rows if row.item.meaning == UNKNOWN]
+    unanswered = sum(row.found is not None and row.found.status is not Status.CLASSIFIED for row in outside)
+    said = (
+        f"Of {len(known)} objects of the four classes {likeliest} are likeliest what they are labelled;\n"
+        f"{len(answered)} are answered, {right} of them as labelled."
+    )
+    return f"{said} Of {len(outside)} objects of none of the four {unanswered} are abstained on." if outside else said
+
+
+def likeliest_class(row: Row) -> str | None:
+    """Of the probabilities, answered or not."""
+    if row.found is None or row.found.probabilities is None:
+        return None
+    return CLASSES[max(range(len(CLASSES)), key=row.found.probabilities.__getitem__)]
 
 
 def table(rows: Sequence[Row]) -> list[str]:
@@ -209,9 +277,11 @@ def main() -> None:
     args = parser.parse_args()
     samples = sample_folder()
     scoring = Scoring(args.bundle)
-    items = labelled_objects(samples)
+    labelled = labelled_objects(samples)
+    ignored = [item for item in labelled if item.meaning == IGNORE]
+    items = [item for item in labelled if item.meaning != IGNORE]
     rows = [scoring.score(item, packets) for item, packets in zip(items, packets_of(samples, items), strict=True)]
-    args.output.write_text(page(rows), encoding="utf-8")
+    args.output.write_text(page(rows, ignored), encoding="utf-8")
 
 
 if __name__ == "__main__":
