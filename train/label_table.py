@@ -13,7 +13,9 @@ import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,17 +53,20 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class LabelTable:
-    """labels: one an object; num_ignored: rows that say nothing; num_repeated: rows that repeat another."""
+    """labels: one an object; num_ignored: rows that say nothing; num_repeated: rows that repeat another; sha256,
+    mapping_sha256: hex, of the table's file and of the mapping's."""
 
     path: Path
     labels: tuple[Label, ...]
     num_ignored: int
     num_repeated: int
+    sha256: str
+    mapping_sha256: str
 
 
 def read_mapping(path: Path | None = None) -> dict[str, str]:
     """Name as written -> meaning; the default mapping without a path. SettingsError names the line at fault."""
-    source = files("train").joinpath("tables/class_names.csv") if path is None else path
+    source = _mapping_file(path)
     try:
         rows = list(csv.DictReader(source.read_text(encoding="utf-8").splitlines()))
     except (OSError, UnicodeDecodeError) as error:
@@ -76,13 +81,18 @@ def read_mapping(path: Path | None = None) -> dict[str, str]:
     return mapping
 
 
-def read_labels(path: Path, mapping: Mapping[str, str] | None = None) -> LabelTable:
-    """Read a table; SettingsError names the rows at fault.
+def _mapping_file(path: Path | None) -> Traversable:
+    return files("train").joinpath("tables/class_names.csv") if path is None else path
+
+
+def read_labels(path: Path, mapping_path: Path | None = None) -> LabelTable:
+    """Read a table under a mapping, the default one without a path; SettingsError names the rows at fault, or says
+    that no row names an object.
 
     Two rows of one object (same id, or positions within 2") that disagree are an error that shows both; rows that
     agree are one, confirmed if either is, with the earlier date.
     """
-    mapping = read_mapping() if mapping is None else mapping
+    mapping = read_mapping(mapping_path)
     rows: list[Label] = []
     num_ignored = 0
     unmapped: dict[str, str] = {}
@@ -101,8 +111,15 @@ def read_labels(path: Path, mapping: Mapping[str, str] | None = None) -> LabelTa
         raise SettingsError(
             f"{len(unmapped)} class names are not in the mapping: {listed}; add them to a mapping file"
         )
+    if not rows:
+        raise SettingsError(
+            f"{path}: {num_ignored} rows, all of classes that the mapping ignores: no object is named"
+            if num_ignored
+            else f"{path}: 0 rows below the header: the table names no object"
+        )
     labels = _merged(rows)
-    return LabelTable(path, tuple(labels), num_ignored, len(rows) - len(labels))
+    digests = (sha256(file.read_bytes()).hexdigest() for file in (path, _mapping_file(mapping_path)))
+    return LabelTable(path, tuple(labels), num_ignored, len(rows) - len(labels), *digests)
 
 
 def _label(where: str, row: Mapping[str, Any], meaning: str) -> Label:

@@ -42,7 +42,7 @@ def load_sets(
 ) -> tuple[DataSet, list[dict[str, Any]]]:
     """Sets as one data set, and what the card says of each. With a label table every set is joined with it, but for
     those that carry labels of their own (the simulator's, the published layout's). grid_id: leave sets of others
-    out; SettingsError when that leaves none."""
+    out; SettingsError when that leaves none, or the table names no object of the sets."""
     sets = [(folder, SequenceSet(folder)) for folder in folders]
     fitting = [(folder, found) for folder, found in sets if grid_id in (None, found.about["grid_id"])]
     if sets and not fitting:
@@ -51,7 +51,7 @@ def load_sets(
             f"none of the {len(sets)} sets has the champion's grid {grid_id}: theirs are {', '.join(grids)}; "
             "name a champion of one of these, or sets of its survey"
         )
-    parts, said = [], []
+    parts, said, joins = [], [], []
     for folder, sequences in fitting:
         own = any(sequences.text("label"))
         entry: dict[str, Any] = {"made": sequences.about["made"], "sha256": set_digest(folder)}
@@ -62,13 +62,29 @@ def load_sets(
         else:
             join = labelled(sequences, labels)
             parts.append(join.data)
+            joins.append((sequences, join))
             entry |= {
                 "labels": str(labels.path),
+                "labels_sha256": labels.sha256,
+                "class_mapping_sha256": labels.mapping_sha256,
                 "labels_without_sequence": join.num_labels_without_sequence,
                 "sequences_without_label": join.num_sequences_without_label,
             }
         said.append(entry | {"objects": len(parts[-1])})
+    if labels is not None and joins and not any(len(join.data) for _, join in joins):
+        raise SettingsError(_nothing_named(labels, [sequences for sequences, _ in joins]))
     return joined(parts), said
+
+
+def _nothing_named(labels: LabelTable, sets: Sequence[SequenceSet]) -> str:
+    first = labels.labels[0]
+    theirs = first.object_id or f"ra {first.ra:.5f}, dec {first.dec:.5f}"
+    ours = next((sequences.text("object_id")[0] for sequences in sets if len(sequences)), "none")
+    return (
+        f"{labels.path}: 0 of its {len(labels.labels)} objects are among the {sum(map(len, sets))} of the sets, by "
+        f'id or within 2": the table has {theirs}, the sets have {ours}; give the ids as the survey writes them, or '
+        "ra and dec in degrees"
+    )
 
 
 def simulated_sets(

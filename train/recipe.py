@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
-from importlib.resources import files
-from pathlib import Path
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveInt, ValidationError
@@ -17,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveInt, Valid
 from schemas.bands import band_id
 from schemas.errors import SettingsError
 from schemas.view import ViewRule
+from train.toml_files import faults_of, read_toml, shipped_names
 
 Share = Field(ge=0.0, le=1.0)
 
@@ -180,24 +179,12 @@ RECIPES: Final = "recipes"
 
 def recipe_names() -> tuple[str, ...]:
     """The shipped recipes."""
-    folder = files("train").joinpath(RECIPES)
-    return tuple(
-        sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
-    )
+    return shipped_names(RECIPES)
 
 
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     """A shipped recipe by name, or a TOML file by path; SettingsError names the key or the file at fault."""
-    if name in recipe_names():
-        text = files("train").joinpath(f"{RECIPES}/{name}.toml").read_text(encoding="utf-8")
-    elif Path(name).is_file():
-        text = Path(name).read_text(encoding="utf-8")
-    else:
-        raise SettingsError(f"--recipe {name}: neither a file nor one of {', '.join(recipe_names())}")
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"recipe {name}: not TOML: {error}") from error
+    values = read_toml(RECIPES, "recipe", name)
     for override in overrides:
         _set(values, override)
     return parse_recipe(values, where=f"recipe {name}")
@@ -208,8 +195,7 @@ def parse_recipe(values: dict[str, Any], *, where: str) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        raise SettingsError(f"{where}: {faults}") from error
+        raise SettingsError(f"{where}: {faults_of(Recipe, error)}") from error
 
 
 def _set(values: dict[str, Any], override: str) -> None:

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from schemas.errors import SettingsError
+
 if TYPE_CHECKING:
     from broker_plugin.settings.sections import Settings
 
@@ -49,3 +51,18 @@ def positive_int(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1, such as 24, not {text!r}")
     return number
+
+
+def require_folder(path: Path, option: str) -> None:
+    """SettingsError when ``path``, the value of ``option``, is something other than a folder or nothing."""
+    if path.exists() and not path.is_dir():
+        raise SettingsError(f"{option} {path}: is a file, expected a folder: name another")
+
+
+def require_empty_folder(path: Path, option: str) -> None:
+    """SettingsError unless ``path``, the value of ``option``, is an empty folder or nothing."""
+    require_folder(path, option)
+    if path.exists() and any(path.iterdir()):
+        raise SettingsError(
+            f"{option} {path}: is not an empty folder: name another, or remove it if an interrupted run left it there"
+        )

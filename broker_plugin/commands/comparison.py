@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from broker_plugin.commands.common import positive_int, require_folder
 from broker_plugin.commands.training import Bars, progress_bar, set_threads
 
 
@@ -22,16 +23,22 @@ def add_comparison_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, default=None, metavar="N", help=minutes)
     parser.add_argument("--table-only", action="store_true", help="make the table of the cells there are")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--threads", type=int, default=None, metavar="N", help="of torch; default: its own choice")
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help="processes that simulate; default 2")
+    parser.add_argument(
+        "--threads", type=positive_int, default=None, metavar="N", help="of torch; default: its own choice"
+    )
+    workers = "processes that simulate; default 2"
+    parser.add_argument("--workers", type=positive_int, default=2, metavar="N", help=workers)
 
 
 def run_comparison(args: argparse.Namespace) -> int:
     """Run the missing cells, then write the table of what is there."""
     from train.compare.plan import load_plan
     from train.compare.report import write_report
+    from train.compare.run import cells_in_order
 
     plan = load_plan(args.plan)
+    cells_in_order(plan, args.row)  # a row that is not there is refused before anything is simulated
+    require_folder(args.output, "--output")
     finished = True
     if not args.table_only:
         finished = _run_cells(args)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from broker_plugin.commands.common import add_settings_arguments, settings_from
+from broker_plugin.commands.common import add_settings_arguments, require_folder, settings_from
 from schemas.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 FROM_SETTINGS: Final = "the stamp log of the settings"
 RECIPE: Final = "retrain"
+SNAPSHOT: Final = "snapshot"
 
 
 def add_retraining_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,6 +63,7 @@ def run_retraining(args: argparse.Namespace) -> int:
     ]
     if missing:
         raise SettingsError(f"retraining needs {', '.join(missing)} too")
+    require_folder(args.output, "--output")
     from broker_plugin.commands.training import Bars, command_line, progress_bar, read_label_table, set_threads
     from broker_plugin.version import plugin_version
     from model.bundle import load_bundle
@@ -108,7 +110,7 @@ def _snapshot(args: argparse.Namespace) -> Snapshot:
 
     if args.from_log != FROM_SETTINGS:
         return open_snapshot(Path(args.from_log))
-    folder = args.output / "snapshot"
+    folder = args.output / SNAPSHOT
     if (folder / INDEX_FILE).is_file():  # this run was cut off after its export
         return open_snapshot(folder)
     return export_log(settings_from(args), folder)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from broker_plugin.commands.common import require_empty_folder
 from schemas.errors import SettingsError
 
 HELP: Final = (
@@ -95,5 +96,4 @@ def _refuse(args: argparse.Namespace) -> None:
         raise SettingsError(f"--label-noise {args.label_noise}: a share is between 0 and 1")
     if args.seed < 0 or args.workers < 1:
         raise SettingsError("--seed is 0 or more, --workers 1 or more")
-    if args.output.exists() and (not args.output.is_dir() or any(args.output.iterdir())):
-        raise SettingsError(f"--output {args.output}: is not an empty folder")
+    require_empty_folder(args.output, "--output")

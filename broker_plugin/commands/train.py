@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from broker_plugin.commands.archive_arguments import named_path
-from broker_plugin.commands.common import add_settings_arguments, settings_from
+from broker_plugin.commands.common import add_settings_arguments, require_empty_folder, settings_from
 from broker_plugin.commands.comparison import add_comparison_arguments, run_comparison
 from broker_plugin.commands.training import add_training_arguments, run_training
-from schemas.errors import RecordError, SettingsError
+from schemas.errors import RecordError
 
 if TYPE_CHECKING:
     from broker_plugin.settings.sections import Settings
@@ -147,8 +147,7 @@ def _import_published(args: argparse.Namespace) -> int:
     from train.label_table import read_mapping
     from train.published_layout import import_published
 
-    if args.output.exists() and any(args.output.iterdir()):
-        raise SettingsError(f"--output {args.output}: is not an empty folder")
+    require_empty_folder(args.output, "--output")
     mapping = read_mapping(args.mapping)
     sequences = import_published(args.source, args.output, mapping=mapping, progress=lambda count: None)
     _say(f"{len(sequences)} objects in {args.output}")

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from broker_plugin.commands.retraining import add_retraining_arguments, is_retraining, run_retraining
+from broker_plugin.commands.common import positive_int, require_folder
+from broker_plugin.commands.retraining import (
+    FROM_SETTINGS,
+    SNAPSHOT,
+    add_retraining_arguments,
+    is_retraining,
+    run_retraining,
+)
 from schemas.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -31,8 +39,11 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     # not required here: argparse would ask the sub-verbs' users for it too
     parser.add_argument("--output", type=Path, default=None, metavar="DIR", help="the run's folder")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--threads", type=int, default=None, metavar="N", help="of torch; default: its own choice")
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help="processes that simulate; default 2")
+    parser.add_argument(
+        "--threads", type=positive_int, default=None, metavar="N", help="of torch; default: its own choice"
+    )
+    workers = "processes that simulate; default 2"
+    parser.add_argument("--workers", type=positive_int, default=2, metavar="N", help=workers)
     add_retraining_arguments(parser)
 
 
@@ -42,6 +53,7 @@ def run_training(args: argparse.Namespace) -> int:
         return run_retraining(args)
     if args.output is None or args.recipe is None:
         raise SettingsError("train needs --recipe and --output, or an ACTION; see train --help")
+    require_folder(args.output, "--output")
     from broker_plugin.version import plugin_version
     from train.members import require_network
     from train.pipeline import Provenance, train_bundle
@@ -91,20 +103,25 @@ def set_threads(args: argparse.Namespace) -> None:
 
 def read_label_table(args: argparse.Namespace) -> LabelTable | None:
     """The table of ``--labels`` under the mapping of ``--class-mapping``, None when there is none."""
-    from train.label_table import read_labels, read_mapping
+    from train.label_table import read_labels
 
-    return None if args.labels is None else read_labels(args.labels, read_mapping(args.class_mapping))
+    return None if args.labels is None else read_labels(args.labels, args.class_mapping)
 
 
 def command_line(args: argparse.Namespace) -> str:
-    """That makes the same bundle again."""
-    parts = ["convention-broker train"]
-    parts += [f"--recipe {args.recipe}"] if args.recipe is not None else []
-    parts += [f"--with {override}" for override in args.values]
-    parts += [f"--data {path}" for path in args.data]
-    parts += [f"--labels {args.labels}"] if args.labels is not None else []
-    parts += [f"--from-log {args.from_log} --champion {args.champion}"] if args.champion is not None else []
-    return " ".join([*parts, "--output DIR"])
+    """That makes the same bundle again, as a shell takes it: with every option that decides what is in it. A log that
+    was read is named by the snapshot that was made of it, since it goes on growing."""
+    given = [("--recipe", args.recipe)]
+    given += [("--with", override) for override in args.values]
+    given += [("--data", path) for path in args.data]
+    given += [("--labels", args.labels), ("--class-mapping", args.class_mapping)]
+    if is_retraining(args):
+        log = args.output / SNAPSHOT if args.from_log == FROM_SETTINGS else args.from_log
+        given += [("--from-log", log), ("--champion", args.champion), ("--label-cutoff", args.label_cutoff)]
+        given += [("--bundle-version", args.bundle_version)]
+    given += [("--device", None if args.device == "cpu" else args.device), ("--threads", args.threads)]
+    parts = [str(part) for option, value in given if value is not None for part in (option, value)]
+    return shlex.join(["convention-broker", "train", *parts, "--output", "DIR"])
 
 
 @contextmanager

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from broker_plugin.cli import main
+from schemas.errors import SettingsError
+from train.compare.plan import load_plan
 from train.fact_set import open_snapshot
 from train.simulator.sequence_set import SequenceSet
 
@@ -22,3 +24,54 @@ def test_an_archive_becomes_a_snapshot(small_set: Path, tmp_path: Path, capsys: 
     assert f"{made.about['num_frames']} stamped" in capsys.readouterr().out
     assert main(arguments) == 2
     assert "is not an empty folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["--recipe", "BINARY"], "not a TOML file: it is no text in UTF-8"),
+        (["--recipe", "debug", "--output", "BINARY"], "--output BINARY: is a file, expected a folder"),
+        (["compare", "--plan", "BINARY"], "not a TOML file: it is no text in UTF-8"),
+        (["compare", "--row", "TYPO"], "the plan has no row TYPO: expected "),
+        (["compare", "--output", "BINARY"], "--output BINARY: is a file, expected a folder"),
+        (["import-published", ".", "--output", "BINARY"], "--output BINARY: is a file, expected a folder"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], fault: str
+) -> None:
+    """A file that is no text, a row that the plan has not, an output that is a file: one line, and nothing is
+    written."""
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\x89PNG\xff\xfe")
+    words = [str(binary) if word == "BINARY" else word for word in arguments]
+    output = [] if "--output" in words else ["--output", str(tmp_path / "out")]
+    assert main(["train", *words, *output]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert fault.replace("BINARY", str(binary)) in line
+    assert list(tmp_path.iterdir()) == [binary]
+
+
+@pytest.mark.parametrize("option", ["--threads", "--workers"])
+@pytest.mark.parametrize("action", [[], ["compare"]])
+def test_numbers_of_threads_and_processes_are_from_one(
+    action: list[str], option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """0 is refused with what is expected."""
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", *action, "--output", "x", option, "0"])
+    assert "expected a whole number from 1, such as 24, not '0'" in capsys.readouterr().err
+
+
+def test_an_unknown_key_of_a_plan_is_told_with_the_keys_there_are(tmp_path: Path) -> None:
+    """In a section, in a table of sections, in a list of them, in a row's recipe."""
+    plan = '[base]\n[test]\nsplitt="test"\n[rows.one]\ntitel="x"\ntitle="x"\n[[trials]]\nrate=1\n'
+    (tmp_path / "plan.toml").write_text(plan)
+    with pytest.raises(SettingsError) as raised:
+        load_plan(str(tmp_path / "plan.toml"))
+    for words in (
+        "test.splitt: no such key: expected one of survey, num_objects,",
+        "rows.one.titel: no such key: expected one of title, kind,",
+        "trials.0.rate: no such key: expected one of learning_rate, weight_decay",
+    ):
+        assert words in str(raised.value)

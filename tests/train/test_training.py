@@ -230,7 +230,7 @@ def test_shipped_recipes_are_valid_and_overrides_name_their_faults(tmp_path: Pat
     assert recipe.optimiser == replace_steps(load_recipe("debug"), 7)
     for name, overrides, fault in (
         ("nobody", [], "neither a file nor one of"),
-        ("debug", ["optimiser.stepps=7"], "optimiser.stepps: Extra inputs"),
+        ("debug", ["optimiser.stepps=7"], "optimiser.stepps: no such key: expected one of steps, batch,"),
         ("debug", ["optimiser.steps"], "expected section.key=value"),
     ):
         with pytest.raises(SettingsError, match=fault):

@@ -8,10 +8,7 @@ Training lasts as long for every row, in minutes or, for rows that are soon done
 from __future__ import annotations
 
 import json
-import tomllib
 from hashlib import sha256
-from importlib.resources import files
-from pathlib import Path
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveInt, ValidationError, model_validator
@@ -19,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveInt, Valid
 from schemas.errors import SettingsError
 from train.members import Place
 from train.recipe import Recipe, Simulation, parse_recipe
+from train.toml_files import faults_of, read_toml, shipped_names
 
 PLANS: Final = "plans"
 TUNING_MEMBER: Final = 900  # seeds of tuning trials are no cell's
@@ -112,27 +110,16 @@ class ComparisonPlan(_Part):
 
 def plan_names() -> tuple[str, ...]:
     """The shipped plans."""
-    folder = files("train").joinpath(PLANS)
-    return tuple(
-        sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
-    )
+    return shipped_names(PLANS)
 
 
 def load_plan(name: str) -> ComparisonPlan:
     """A shipped plan by name or a file by path; SettingsError names what is wrong."""
-    if name in plan_names():
-        text = files("train").joinpath(f"{PLANS}/{name}.toml").read_text(encoding="utf-8")
-    elif Path(name).is_file():
-        text = Path(name).read_text(encoding="utf-8")
-    else:
-        raise SettingsError(f"--plan {name}: neither a file nor one of {', '.join(plan_names())}")
+    values = read_toml(PLANS, "plan", name)
     try:
-        plan = ComparisonPlan.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"plan {name}: not TOML: {error}") from error
+        plan = ComparisonPlan.model_validate(values)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        raise SettingsError(f"plan {name}: {faults}") from error
+        raise SettingsError(f"plan {name}: {faults_of(ComparisonPlan, error)}") from error
     for row in plan.rows:
         plan.recipe(row)
     return plan
