@@ -24,9 +24,11 @@ from schemas.errors import RecordError, SettingsError
 from schemas.observation import Observation, Withdrawal, content_digest, read_fact
 from schemas.view import FactKey, current_facts
 from train.dataset import set_digest
-from train.simulator.sequence_set import FRAME, OBJECT, SequenceSet, SequenceWriter, pack
+from train.simulator.sequence_set import FRAME, OBJECT, SET_FILES, SequenceSet, SequenceWriter, pack
 
 INDEX_FILE: Final = "snapshot.json"
+PARTIAL_INDEX_FILE: Final = "snapshot.json.partial"
+SCRATCH_FILE: Final = "scratch.sqlite"
 FORMAT: Final = "convention-snapshot-1"
 _COMMIT_EVERY: Final = 2000
 _TABLE: Final = (
@@ -55,13 +57,12 @@ def write_snapshot(
     """Gather stamp-log values and write their sequences; ``made`` says where they are from.
 
     refused: told of every value that is no fact, before the next one is taken; the value is left out and counted in
-    the index. Without it such a value is a RecordError. SettingsError when the folder is not empty or no object
-    remains.
+    the index. Without it such a value is a RecordError. What an interrupted call left is begun again. SettingsError
+    when the folder holds anything else or no object remains.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise SettingsError(f"{folder}: is not an empty folder")
+    scratch = folder / SCRATCH_FILE
+    _begin_again(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    scratch = folder / "scratch.sqlite"
     with closing(sqlite3.connect(scratch)) as database:
         database.execute("PRAGMA journal_mode=OFF")
         database.execute("PRAGMA synchronous=OFF")
@@ -69,8 +70,8 @@ def write_snapshot(
         num_facts, num_refused = _gather(database, payloads, refused)
         places = database.execute("SELECT DISTINCT survey, grid FROM facts WHERE grid != '' ORDER BY 1, 2").fetchall()
         sets = {folder / f"{survey}-{grid}": _write(database, folder, survey, grid, made) for survey, grid in places}
-    scratch.unlink()
     if not sets:
+        scratch.unlink()
         raise SettingsError(f"{folder}: not a single observation was read")
     index = {
         "format": FORMAT,
@@ -79,17 +80,43 @@ def write_snapshot(
         "num_refused": num_refused,
         "sets": {path.name: digest for path, digest in sets.items()},
     }
-    (folder / INDEX_FILE).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    partial = folder / PARTIAL_INDEX_FILE
+    partial.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    partial.replace(folder / INDEX_FILE)
+    scratch.unlink()  # last: while it is there without an index, the folder is an interrupted call's
     return Snapshot(folder, sets, num_facts)
+
+
+def _begin_again(folder: Path) -> None:
+    """Remove what an interrupted call left, told by its scratch database without an index; SettingsError when the
+    folder is no folder or has anything else in it."""
+    if not folder.exists():
+        return
+    entries = list(folder.iterdir()) if folder.is_dir() else [folder]
+    names = {entry.name for entry in entries}
+    sets = [entry for entry in entries if entry.is_dir()]
+    ours = {SCRATCH_FILE, PARTIAL_INDEX_FILE} | {entry.name for entry in sets if _is_part_of_a_set(entry)}
+    if entries and not (SCRATCH_FILE in names and names <= ours):
+        raise SettingsError(f"{folder}: is not an empty folder: name another, or remove it")
+    for part in sets:
+        for file in part.iterdir():
+            file.unlink()
+        part.rmdir()
+    for name in names & {SCRATCH_FILE, PARTIAL_INDEX_FILE}:
+        (folder / name).unlink()
+
+
+def _is_part_of_a_set(folder: Path) -> bool:
+    return not folder.is_symlink() and all(entry.name in SET_FILES and entry.is_file() for entry in folder.iterdir())
 
 
 def open_snapshot(folder: Path) -> Snapshot:
     """A snapshot whose sets are what its index says; SettingsError when one was changed or is missing."""
     try:
         index = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))
-        stated: dict[str, str] = index["sets"]
+        stated = dict(index["sets"])
         num_facts = int(index["num_facts"])
-    except (OSError, json.JSONDecodeError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise SettingsError(f"{folder} holds no snapshot ({INDEX_FILE}): {error}") from error
     sets = {}
     for name, digest in stated.items():

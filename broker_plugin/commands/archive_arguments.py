@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,6 +43,18 @@ def add_archive_arguments(parser: argparse.ArgumentParser, *, nargs: str = "+") 
         default="archive",
         help="archive: as the packets stand; time: by MJD, with an index on disk",
     )
+
+
+def say_passed_over(paths: Sequence[Path]) -> None:
+    """One line on standard error when files of folders are left out, since their names say that they are no packets.
+    SettingsError when a path does not exist."""
+    from schemas.archive.reader import passed_over
+
+    files = passed_over(paths)
+    if files:
+        suffixes = ", ".join(sorted({file.suffix for file in files}))
+        what = f"{len(files)} files that are no packets by their names ({suffixes}) are passed over"
+        print(f"{what}; name a file itself to have it read", file=sys.stderr)  # noqa: T201
 
 
 def stream_options(args: argparse.Namespace, *, timed: bool = False) -> StreamOptions:

@@ -10,6 +10,7 @@ from broker_plugin.commands.archive_arguments import (
     add_archive_arguments,
     print_summary,
     require_replayed,
+    say_passed_over,
     stream_options,
 )
 from broker_plugin.commands.common import add_settings_arguments, settings_from
@@ -42,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from broker_plugin.replay.backfill_job import fill_stamp_log, rescore_stored
     from broker_plugin.replay.progress import ReplayProgress
 
+    say_passed_over(args.paths)
     with ReplayProgress() as progress:
         if args.rescore:
             summary = rescore_stored(settings, progress=progress)

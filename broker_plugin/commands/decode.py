@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from broker_plugin.commands.archive_arguments import named_path
+from broker_plugin.commands.archive_arguments import named_path, say_passed_over
 from schemas.errors import ArchiveError, PacketError, SchemaUnavailable, SettingsError
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
         lost = {"path": found.path, "outcome": DEAD_LETTER, "reason": DAMAGED, "detail": found.detail}
         _print(lost, as_json=args.json)
 
+    say_passed_over(args.paths)
     reader, outcomes = _packet_reader(args.schema), Counter[str]()
     for packet in ArchiveReader(args.paths, damage):
         line = _line(packet.payload, reader)

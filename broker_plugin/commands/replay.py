@@ -10,6 +10,7 @@ from broker_plugin.commands.archive_arguments import (
     add_archive_arguments,
     print_summary,
     require_replayed,
+    say_passed_over,
     stream_options,
 )
 from broker_plugin.commands.common import add_settings_arguments, settings_from
@@ -73,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
     topic = _topic(args, settings)
     from broker_plugin.replay.progress import ReplayProgress
 
+    say_passed_over(args.paths)
     with ReplayProgress() as progress:
         if args.target == "offline":
             summary = _offline(args, settings, asked, progress)

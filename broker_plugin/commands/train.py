@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from broker_plugin.commands.archive_arguments import named_path
+from broker_plugin.commands.archive_arguments import named_path, say_passed_over
 from broker_plugin.commands.common import add_settings_arguments, require_empty_folder, settings_from
 from broker_plugin.commands.comparison import add_comparison_arguments, run_comparison
 from broker_plugin.commands.training import add_training_arguments, run_training
@@ -133,6 +133,7 @@ def _import_archive(args: argparse.Namespace) -> int:
     from train.archive import archived_facts
     from train.fact_set import write_snapshot
 
+    say_passed_over(args.paths)
     counts: Counter[str] = Counter()
     cuts = Cuts(programids=frozenset(args.programid or [1]))
     facts = archived_facts(args.paths, cuts=cuts, counts=counts, damage=_complain)

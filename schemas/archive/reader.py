@@ -8,8 +8,9 @@ What a file holds is told by its first bytes:
 and by its name where that cannot: ``*.kcat`` is a dump of Kafka messages, each after its length as four bytes, big
 endian, as ``kcat -C -e -t TOPIC -f '%R%s'`` writes it.
 
-Files are read in the order given, a folder's in the order of their names. What cannot be read is reported and
-skipped; nothing larger than MAX_MEMBER_BYTES is held in memory.
+Files are read in the order given, a folder's in the order of their names; a folder's files that are no packets by
+their names (OTHER_SUFFIXES: tables, settings, texts, training sequences) are passed over. What cannot be read is
+reported and skipped; nothing larger than MAX_MEMBER_BYTES is held in memory.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ MAX_MEMBER_BYTES: Final = 64 << 20
 SMALL_BYTES: Final = 4 << 20
 TAR_BLOCK: Final = 512
 MAX_NESTING: Final = 3
+# a truth table, a README, a set of training sequences beside the packets
+OTHER_SUFFIXES: Final = frozenset(
+    f".{name}" for name in ("csv", "f2", "html", "json", "md", "npy", "npz", "parquet", "rec", "toml", "txt", "valid")
+)
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _TAR_MAGIC: Final = (b"ustar", 257)
 _LONG_NAME: Final = b"L"
@@ -160,19 +165,26 @@ class ArchiveReader:
 
 def list_files(paths: Sequence[Path]) -> list[tuple[Path, int]]:
     """Every file of the paths with its size, a folder's sorted by name at each level; links are not followed into
-    folders. SettingsError names a path that does not exist."""
-    files: list[tuple[Path, int]] = []
+    folders. A folder's files of OTHER_SUFFIXES are left out. SettingsError names a path that does not exist."""
+    return [(path, path.stat().st_size) for path, is_packet in _walk(paths) if is_packet]
+
+
+def passed_over(paths: Sequence[Path]) -> list[Path]:
+    """Files in folders that ``list_files`` leaves out, since their names say that they are no packets."""
+    return [path for path, is_packet in _walk(paths) if not is_packet]
+
+
+def _walk(paths: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
     for path in paths:
         if path.is_file():
-            files.append((path, path.stat().st_size))
+            yield path, True
         elif path.is_dir():
             for folder, subfolders, names in os.walk(path):
                 subfolders.sort()
                 found = (Path(folder, name) for name in sorted(names))
-                files += [(file, file.stat().st_size) for file in found if file.is_file()]
+                yield from ((file, file.suffix not in OTHER_SUFFIXES) for file in found if file.is_file())
         else:
             raise SettingsError(f"{path}: no such file or folder")
-    return files
 
 
 def _tar_header(block: bytes) -> tarfile.TarInfo | None:

@@ -22,15 +22,19 @@ def ignore(*_: object) -> None:
 
 
 def test_a_bundle_and_its_control_are_scored_on_the_same_triggers(
-    toy_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Both have figures for every prefix that enough objects reach, the bundle's are those of its card; other sets
-    than it was trained on are refused."""
-    data, said = load_sets([toy_set], None)
+    than it was trained on are refused, and so are simulated test objects of the names that it was trained on."""
+    simulated = {"by": "toy", "settings": "simulated"}
+    trained_on = tmp_path / "trained_on"
+    write_toy_set(trained_on, made=simulated)
+    data, said = load_sets([trained_on], None)
     recipe = toy_recipe(ensemble={"folds": 2}, optimiser={"steps": 2})
     provenance = Provenance({"sets": said}, "toy", "0")
     trained = train_bundle(recipe, data, tmp_path / "run", provenance, say=ignore, progress=ignore)
-    arguments = ["control", str(trained.bundle), "--data", str(toy_set), "--output", str(tmp_path / "control")]
+    assert trained.spec.training["known_objects"]["number"] == 0  # type: ignore[index, call-overload]
+    arguments = ["control", str(trained.bundle), "--data", str(trained_on), "--output", str(tmp_path / "control")]
     monkeypatch.setattr(sys, "argv", [*arguments, "--triggers", "2", "--threads", "1"])
     assert bundle_control.main() == 0
     printed = capsys.readouterr().out
@@ -43,6 +47,10 @@ def test_a_bundle_and_its_control_are_scored_on_the_same_triggers(
     # toy classes differ in their light curves, and two steps teach a network nothing
     assert found["prefixes"]["all"]["control"]["macro_f1"] > 0.5
     assert found["prefixes"]["all"]["macro_f1_difference"]["control"]["verdict"] == "worse"
+    write_toy_set(tmp_path / "same_seed", made=simulated, moved=True)
+    monkeypatch.setattr(sys, "argv", [*arguments, "--test", str(tmp_path / "same_seed")])
+    with pytest.raises(SettingsError, match="was trained on"):
+        bundle_control.main()
     write_toy_set(tmp_path / "other", num_objects=56, prefix="other")
     monkeypatch.setattr(
         sys, "argv", ["control", str(trained.bundle), "--data", str(tmp_path / "other"), *arguments[4:]]

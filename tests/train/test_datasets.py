@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +125,38 @@ def test_a_snapshot_holds_what_the_view_would_see_whatever_the_order(small_set: 
         file.write(b"\xff")
     with pytest.raises(SettingsError, match="digest differs"):
         open_snapshot(tmp_path / "log")
+
+
+def test_an_interrupted_snapshot_is_begun_again_and_nothing_else_is_touched(small_set: Path, tmp_path: Path) -> None:
+    """What a call left that was cut off while it gathered, or between a set and the index, is replaced by the
+    snapshot; a folder that holds anything of others is refused and kept."""
+    facts = facts_of(small_set)
+    whole = write_snapshot(tmp_path / "whole", facts, {})
+
+    def cut_off() -> Iterator[bytes]:
+        yield from facts[:5]
+        raise KeyboardInterrupt
+
+    folder = tmp_path / "log"
+    for later in (False, True):
+        with pytest.raises(KeyboardInterrupt):
+            write_snapshot(folder, cut_off(), {})
+        assert (folder / "scratch.sqlite").is_file()
+        if later:
+            shutil.copytree(next(iter(whole.sets)), folder / "old-set")
+            (folder / "snapshot.json.partial").write_text("{")
+        assert list(write_snapshot(folder, facts, {}).sets.values()) == list(whole.sets.values())
+        assert {entry.name for entry in folder.iterdir()} == {"snapshot.json", *(path.name for path in whole.sets)}
+        with pytest.raises(SettingsError, match="not an empty folder"):
+            write_snapshot(folder, facts, {})
+        shutil.rmtree(folder)
+    (folder / "mine").mkdir(parents=True)
+    (folder / "scratch.sqlite").touch()
+    (folder / "mine" / "notes").touch()
+    with pytest.raises(SettingsError, match="not an empty folder"):
+        write_snapshot(folder, facts, {})
+    assert (folder / "mine" / "notes").exists()
+    assert (folder / "scratch.sqlite").exists()
 
 
 def write_table(path: Path, rows: list[dict[str, str]]) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +13,14 @@ import pytest
 import torch
 
 from broker_plugin.cli import main
+from broker_plugin.commands import train as train_verb
 from model.bundle import load_bundle
 from model.bundle_store import promote, promoted_name, shipped_bundles
 from model.bundle_writer import save_bundle
 from model.scores import CLASSES
 from tests.train.toy_sets import toy_observations, toy_recipe, write_toy_set
 from train.dataset import simulated
-from train.fact_set import write_snapshot
+from train.fact_set import Snapshot, open_snapshot, write_snapshot
 from train.gate import Gate, judge
 from train.pipeline import Provenance, train_bundle
 from train.simulator.sequence_set import SequenceSet
@@ -121,6 +123,35 @@ def test_labels_after_the_cutoff_are_compared_on_and_reported_apart(
     assert report["promoted"] is None
     assert promoted_name(champion) == before
     assert capsys.readouterr().out
+
+
+def test_a_retraining_cut_off_while_the_log_was_read_goes_on(
+    news: Path, champion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same command makes the snapshot anew, though the one that was cut off left its scratch database; once it is
+    whole it is not made again."""
+    values = [one.to_bytes() for index in range(4) for one in toy_observations(f"new{index}", 500 + index, index % 4)]
+    readings: list[list[bytes]] = [values[:3], values]
+
+    def read(settings: object, output: Path) -> Snapshot:
+        given = readings.pop(0)
+
+        def stream() -> Iterator[bytes]:
+            yield from given
+            if readings:
+                raise KeyboardInterrupt
+
+        return write_snapshot(output, stream(), {"topic": "toy"})
+
+    monkeypatch.setattr(train_verb, "export_log", read)
+    command = ["train", "--from-log", "--labels", str(news / "labels.csv"), "--champion", str(champion)]
+    command += ["--output", str(tmp_path / "run"), "--threads", "1"]
+    assert main(command) == 1  # interrupted
+    assert (tmp_path / "run" / "snapshot" / "scratch.sqlite").exists()
+    for _ in range(2):
+        assert main(command) == 2  # four objects are too few to train on, which is told after the snapshot
+    assert not readings
+    assert len(open_snapshot(tmp_path / "run" / "snapshot").sets) == 1
 
 
 def test_a_comparison_on_known_objects_is_refused(

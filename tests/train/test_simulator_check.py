@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 
+from train.module_command import run_module
+from train.simulator import gallery
+from train.simulator.check import __main__ as check
+from train.simulator.check import domain
 from train.simulator.check.expectations import measure_set, rows_of
-from train.simulator.check.nuisances import Nuisances, audit, features, of_sequence
+from train.simulator.check.nuisances import Nuisances, audit, features, of_sequence, too_few
 from train.simulator.objects import SetSettings, draw_object
 from train.simulator.production import Outputs, simulate
 from train.simulator.sequence_set import SequenceSet
@@ -72,3 +78,52 @@ def test_audit_takes_the_difference_planes_noise_where_there_is_one(tmp_path: Pa
         simulate(settings, outputs, workers=1, made={}, progress=lambda count: None)
         sequence = SequenceSet(tmp_path / survey / "sequences").sequence(0)
         np.testing.assert_allclose(of_sequence(sequence).noise_L, sequence.noise_LP[:, plane])
+
+
+def test_a_set_too_small_to_say_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An audit of a few objects gives no verdict, says how many it needs and ends with status 1; neither does one
+    that lacks a class."""
+    settings = SetSettings(SDSS, 8, 1, mix="equal")
+    simulate(settings, Outputs(tmp_path, True, False), workers=1, made={}, progress=lambda count: None)
+    monkeypatch.setattr(sys, "argv", ["check", "--num-objects", "0", "--audit", str(tmp_path / "sequences")])
+    assert run_module(check.main) == 1
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "too few objects to say: 8 (" in printed
+    assert "passed" not in printed
+    assert too_few(["AGN", "SNIa", "SNOther"] * 400)
+    assert not too_few(["AGN", "SNIa", "SNOther", "Variable"] * 250)
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        (check, ["--num-objects", "0", "--audit", "nowhere"]),
+        (domain, ["nowhere", "nowhere"]),
+        (gallery, ["nowhere"]),
+    ],
+)
+def test_a_folder_that_is_not_there_is_one_line(
+    module: ModuleType,
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The modules that are run with ``python -m`` name it, as the verbs do."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["module", *arguments])
+    assert run_module(module.main) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: nowhere holds no complete set of sequences")
+
+
+def test_numbers_of_the_check_are_whole_and_in_range(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No process at all is refused, as ``simulate`` refuses it."""
+    monkeypatch.setattr(sys, "argv", ["check", "--workers", "0"])
+    with pytest.raises(SystemExit, match="2"):
+        check.main()
+    assert "expected a whole number from 1, not '0'" in capsys.readouterr().err

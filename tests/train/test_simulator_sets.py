@@ -12,9 +12,11 @@ import pytest
 from broker_plugin.cli import main
 from schemas.archive.reader import ArchiveReader
 from schemas.decode import PacketDecoder
+from schemas.errors import SettingsError
 from schemas.observation import Observation, content_digest
 from schemas.outcome import Stamped
 from schemas.sequence import PLANES
+from train.fact_set import open_snapshot
 from train.simulator.gallery import write_gallery
 from train.simulator.objects import SetSettings, draw_object
 from train.simulator.plots import caption
@@ -146,7 +148,7 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert sorted(path.name for path in target.iterdir()) == ["sequences", "truth.csv"]
     capsys.readouterr()
     assert main(arguments) == 2
-    assert "not an empty folder" in capsys.readouterr().err
+    assert "not an empty folder: name another, or remove it if an interrupted run" in capsys.readouterr().err
     assert main([*arguments[:-1], str(tmp_path / "two"), "--form", "natural"]) == 2
     assert "Stripe 82" in capsys.readouterr().err
 
@@ -157,6 +159,41 @@ def test_damaged_set_is_refused(tmp_path: Path) -> None:
     with (folder / "science.f2").open("r+b") as handle:
         handle.truncate(100)
     with pytest.raises(Exception, match=r"science\.f2 has 100 bytes"):
+        SequenceSet(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "fault"),
+    [
+        ("set.json", b"[]", "set.json has format .., expected"),
+        ("set.json", b"\xff\xfe", "holds no complete set of sequences"),
+        ("set.json", b'{"format": "convention-sequences-1", "planes": []}', "damaged .survey, grid_id, num_frames"),
+        ("objects.npy", b"garbage", "objects.npy is damaged, make the set again"),
+        ("objects.npy", b"", "objects.npy is damaged, make the set again"),
+        ("objects.npy", None, "objects.npy is no table of objects"),
+    ],
+)
+def test_garbage_in_a_set_is_refused(tmp_path: Path, file: str, content: bytes | None, fault: str) -> None:
+    """An index or a table that is none is refused with its name, also where a log's snapshot is opened."""
+    folder = produced(tmp_path / "set", "sdss") / "sequences"
+    if content is None:
+        np.save(folder / file, np.zeros(3))
+    else:
+        (folder / file).write_bytes(content)
+    with pytest.raises(SettingsError, match=fault):
+        SequenceSet(folder)
+    (folder.parent / "snapshot.json").write_text('{"sets": {"sequences": ""}, "num_facts": 1}')
+    with pytest.raises(SettingsError, match=fault):
+        open_snapshot(folder.parent)
+
+
+def test_a_table_that_names_frames_beyond_the_end_is_refused(tmp_path: Path) -> None:
+    """An object whose frames the files do not hold is found when the set is opened."""
+    folder = produced(tmp_path / "set", "sdss") / "sequences"
+    objects = np.load(folder / "objects.npy")
+    objects["num_frames"][-1] += 1
+    np.save(folder / "objects.npy", objects)
+    with pytest.raises(SettingsError, match="names frames that the set has not"):
         SequenceSet(folder)
 
 

@@ -26,6 +26,25 @@ def test_an_archive_becomes_a_snapshot(small_set: Path, tmp_path: Path, capsys: 
     assert "is not an empty folder" in capsys.readouterr().err
 
 
+def test_a_folder_of_simulate_is_an_archive(
+    small_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Truth table and sequences beside the packets are no packets: they are passed over, with their number, by
+    ``import-archive`` and ``decode``."""
+    assert main(["train", "import-archive", str(small_set), "--output", str(tmp_path / "snapshot")]) == 0
+    printed = capsys.readouterr()
+    num_frames = SequenceSet(small_set / "sequences").about["num_frames"]
+    assert printed.out.splitlines()[-1] == f"{num_frames} stamped"
+    others = [path for path in small_set.rglob("*") if path.is_file() and path.name != "packets.kcat"]
+    (line,) = printed.err.splitlines()
+    assert line.startswith(f"{len(others)} files that are no packets by their names (.csv, .f2, .json, .npy, .rec")
+    assert main(["decode", str(small_set), "--json"]) == 0
+    printed = capsys.readouterr()
+    assert len(printed.out.splitlines()) == num_frames
+    assert "dead_letter" not in printed.out
+    assert printed.err.splitlines() == [line]
+
+
 @pytest.mark.parametrize(
     ("arguments", "fault"),
     [

@@ -35,12 +35,14 @@ from train.calibrate import answers, fit_prior_share, log_prior_shift
 from train.compare.light_curves import LightCurveControl
 from train.dataset import DataSet
 from train.measure import ALL_FRAMES, triggers_by_length
+from train.module_command import run_module, whole_number
 from train.prepare import load_sets, sequence_folders
 from train.recipe import Recipe, parse_recipe
 from train.retrain import refuse_known
 from train.samples import Sampler
 from train.scores import figures
-from train.trained_objects import record_of
+from train.splits import CALIBRATION, FOLDS
+from train.trained_objects import object_hash, record_of
 from train.trees import batches
 
 RESAMPLES: Final = 2000
@@ -115,7 +117,8 @@ def compare(
 ) -> dict[str, Any]:
     """All on the test objects: figures, and the macro-F1 difference of the bundle minus each other with its 95%
     interval (paired bootstrap over objects). SettingsError when the sets are not those that the bundle was trained
-    on, or it was trained on an object of the test sets."""
+    on, or an object to score on is one that it was trained, stopped or calibrated on: one of these sets, simulated or
+    observed, by its name, or an observed one of an earlier training."""
     spec = bundle.spec
     recipe = parse_recipe(dict(_table(spec.training, "recipe")), where=bundle.bundle_id)
     data, said = load_sets(sequence_folders(data_folders), None)
@@ -128,7 +131,7 @@ def compare(
         test, test_said = load_sets(sequence_folders(test_folders), None)
         if test.grid_id != spec.grid_id:
             raise SettingsError(f"the test sets are of grid {test.grid_id}, the bundle of {spec.grid_id}")
-        refuse_known(test, test.test, bundle.bundle_id, record_of(bundle.bundle_id, spec.training))
+        refuse_known(test, test.test, bundle.bundle_id, _known(bundle, data))
         scored_on = _sampler(test, recipe)
     speakers = Speakers(bundle, sampler, recipe, triggers=triggers)
     asked = sampler.random_triggers(sampler.data.calibration, recipe.calibration.triggers)
@@ -151,6 +154,15 @@ def compare(
         "resamples": RESAMPLES,
         "prefixes": prefixes,
     }
+
+
+def _known(bundle: Bundle, data: DataSet) -> dict[str, Any]:
+    """The bundle's record of observed objects, with the simulated ones of its sets, whose names follow from the
+    seed."""
+    record = record_of(bundle.bundle_id, bundle.spec.training)
+    used = data.of_split(*FOLDS, CALIBRATION)
+    simulated = "".join(object_hash(data.survey, data.object_id(int(row))) for row in used)
+    return {**record, "hashes": record["hashes"] + simulated}
 
 
 def _sampler(data: DataSet, recipe: Recipe) -> Sampler:
@@ -236,8 +248,10 @@ def main() -> int:
         "--test", type=Path, action="append", default=[], metavar="DIR", help="score on these objects"
     )
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="without suffix")
-    parser.add_argument("--triggers", type=int, default=8, metavar="N", help="of a training object; default 8")
-    parser.add_argument("--threads", type=int, default=None, metavar="N")
+    parser.add_argument(
+        "--triggers", type=whole_number, default=8, metavar="N", help="of a training object; default 8"
+    )
+    parser.add_argument("--threads", type=whole_number, default=None, metavar="N")
     args = parser.parse_args()
     if args.threads is not None:
         torch.set_num_threads(args.threads)
@@ -251,4 +265,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_module(main))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from schemas.classification import CLASS_NAMES
+from train.module_command import run_module
 from train.simulator import plots
 from train.simulator.sequence_set import SequenceSet
 
@@ -89,4 +90,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_module(main))

@@ -27,6 +27,10 @@ from schemas.sequence import PLANES, StampSequence
 
 FORMAT: Final = "convention-sequences-1"
 PIXELS: Final = (STAMP_SIZE, STAMP_SIZE)
+SET_FILES: Final = (
+    *("set.json", "objects.npy", "frames.rec"),
+    *(f"{plane}.{kind}" for plane in PLANES for kind in ("f2", "valid")),
+)
 MASK_BYTES: Final = STAMP_SIZE * STAMP_SIZE // 8
 OBJECT: Final = np.dtype(
     [
@@ -158,15 +162,10 @@ class SequenceSet:
     """A set read through memory maps. ``objects``: structured array of OBJECT; ``about``: the set.json."""
 
     def __init__(self, folder: Path) -> None:
-        """SettingsError when there is no complete set of this format, or a file's size is not what the index says."""
-        try:
-            self.about: dict[str, Any] = json.loads((folder / "set.json").read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError) as error:
-            raise SettingsError(f"{folder} holds no complete set of sequences (set.json): {error}") from error
-        if self.about.get("format") != FORMAT:
-            raise SettingsError(f"{folder}/set.json has format {self.about.get('format')!r}, expected {FORMAT!r}")
-        self.objects: NDArray[Any] = np.load(folder / "objects.npy", allow_pickle=False)
+        """SettingsError when there is no complete set of this format, or a file is not what the index says."""
+        self.about = _index(folder)
         num_frames = int(self.about["num_frames"])
+        self.objects = _objects(folder / "objects.npy", num_frames)
         self._frames = _mapped(folder / "frames.rec", FRAME, (num_frames,))
         self._pixels = {}
         self._masks = {}
@@ -222,6 +221,35 @@ class SequenceSet:
             diff_flux_err_njy_L=frames["diff_flux_err_njy"].astype(np.float32),
             view_digest=digests[-1].hex() if digests else "",
         )
+
+
+def _index(folder: Path) -> dict[str, Any]:
+    try:
+        about = json.loads((folder / "set.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise SettingsError(f"{folder} holds no complete set of sequences (set.json): {error}") from error
+    stated = about.get("format") if isinstance(about, dict) else about
+    if stated != FORMAT:
+        raise SettingsError(f"{folder}/set.json has format {stated!r:.40}, expected {FORMAT!r}")
+    kinds = {"survey": str, "grid_id": str, "planes": list, "num_frames": int, "made": dict}
+    wrong = [key for key, kind in kinds.items() if not isinstance(about.get(key), kind)]
+    wrong += ["planes"] if "planes" not in wrong and not all(plane in PLANES for plane in about["planes"]) else []
+    if wrong or about["num_frames"] < 0:
+        raise SettingsError(f"{folder}/set.json is damaged ({', '.join(wrong) or 'num_frames'}): make the set again")
+    return dict(about)
+
+
+def _objects(path: Path, num_frames: int) -> NDArray[Any]:
+    try:
+        objects = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise SettingsError(f"{path} is damaged, make the set again: {error}") from error
+    if not isinstance(objects, np.ndarray) or objects.dtype != OBJECT or objects.ndim != 1:
+        raise SettingsError(f"{path} is no table of objects: make the set again")
+    first, number = objects["first_frame"], objects["num_frames"]
+    if ((first < 0) | (number < 0) | (first + number > num_frames)).any():
+        raise SettingsError(f"{path} names frames that the set has not, of {num_frames}: make the set again")
+    return objects
 
 
 def _mapped(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:

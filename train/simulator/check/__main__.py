@@ -1,13 +1,14 @@
 """``python -m train.simulator.check``: simulate Stripe 82, measure it back, print the table; audit sets of sequences.
 
-Exit status 1 when a figure that is held is missed, or an audit of a matched set fails. Where packets carry a
-difference image, its noise is held: a science image's border also shows how far the host reaches. Natural sets are
-not held.
+Exit status 1 when a figure that is held is missed, or an audit of a matched set fails or has too few objects to say.
+Where packets carry a difference image, its noise is held: a science image's border also shows how far the host
+reaches. Natural sets are not held.
 """
 
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,9 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from train.module_command import run_module, whole_number
 from train.simulator.check.expectations import Row, measure_set, rows_of
-from train.simulator.check.nuisances import audit, features, of_sequence
+from train.simulator.check.nuisances import audit, features, of_sequence, too_few
 from train.simulator.objects import NOVEL_SPLIT, SetSettings
 from train.simulator.sequence_set import SequenceSet
 from train.simulator.survey_description import SDSS
@@ -25,11 +27,13 @@ from train.simulator.survey_description import SDSS
 def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m train.simulator.check", description=__doc__)
-    parser.add_argument("--num-objects", type=int, default=1000, help="of Stripe 82 to measure; 0 to leave it out")
-    parser.add_argument("--seed", type=int, default=11)
-    parser.add_argument("--workers", type=int, default=1)
+    from_0 = partial(whole_number, least=0)
+    parser.add_argument("--num-objects", type=from_0, default=1000, help="of Stripe 82 to measure; 0 to leave it out")
+    parser.add_argument("--seed", type=from_0, default=11)
+    parser.add_argument("--workers", type=whole_number, default=1)
     parser.add_argument("--audit", type=Path, nargs="*", default=[], metavar="FOLDER", help="sets of sequences")
     args = parser.parse_args()
+    sets = {folder: SequenceSet(folder) for folder in args.audit}  # one that is not there is told at once
     console = Console()
     failed = False
     if args.num_objects:
@@ -42,17 +46,19 @@ def main() -> int:
         rows = rows_of(measured, sums)
         console.print(_table(rows, f"{args.num_objects} objects of seed {args.seed}"))
         failed = any(row.held and not row.met for row in rows)
-    for folder in args.audit:
-        failed |= not _audit(folder, console)
+    for folder, sequences in sets.items():
+        failed |= not _audit(folder, sequences, console)
     return int(failed)
 
 
-def _audit(folder: Path, console: Console) -> bool:
-    sequences = SequenceSet(folder)
+def _audit(folder: Path, sequences: SequenceSet, console: Console) -> bool:
     chosen = [index for index, split in enumerate(sequences.text("split")) if split != NOVEL_SPLIT]
     names = sequences.text("true_class")
     natural = sequences.about["made"].get("settings", {}).get("form") == "natural"
     planes = sequences.about["planes"]
+    if fault := too_few([names[index] for index in chosen]):
+        console.print(f"{folder}: too few objects to say: {fault}")
+        return bool(natural)
     passed = False
     for plane in planes:
         parts = (of_sequence(sequences.sequence(index), plane=plane) for index in chosen)
@@ -81,4 +87,4 @@ def _table(rows: list[Row], title: str) -> Table:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_module(main))

@@ -28,6 +28,7 @@ from schemas.errors import PacketError, SchemaUnavailable
 from schemas.observation import Observation
 from schemas.outcome import Stamped
 from schemas.sequence import StampSequence, build_sequence
+from train.module_command import run_module
 from train.simulator.sequence_set import SequenceSet
 from train.simulator.spectra import njy_to_magnitude
 
@@ -169,4 +170,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run_module(main))

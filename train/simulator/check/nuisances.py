@@ -23,6 +23,8 @@ NUM_FOLDS: Final = 5
 NUM_RESAMPLES: Final = 1000
 CONFIDENCE: Final = 0.95
 NO_FRAME: Final = -1.0
+LEAST_OBJECTS: Final = 1000  # with fewer, an interval that holds chance may hold a leak too
+LEAST_OF_A_CLASS: Final = 50
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,8 +86,20 @@ class Audit:
         return self.low <= 1.0 / len(CLASS_NAMES) <= self.high
 
 
+def too_few(class_names: Sequence[str]) -> str:
+    """Why a set of objects of these classes is too small for an audit, "" when it is not."""
+    counts = {name: list(class_names).count(name) for name in CLASS_NAMES}
+    if len(class_names) >= LEAST_OBJECTS and min(counts.values()) >= LEAST_OF_A_CLASS:
+        return ""
+    said = ", ".join(f"{name} {count}" for name, count in counts.items())
+    return (
+        f"{len(class_names)} ({said}), an audit needs {LEAST_OBJECTS}, and {LEAST_OF_A_CLASS} of each class; "
+        "simulate 2,000 with --mix equal"
+    )
+
+
 def audit(features_NF: Array, class_names: Sequence[str], *, seed: int = 0) -> Audit:
-    """Cross-validated balanced accuracy of gradient boosting on the features."""
+    """Cross-validated balanced accuracy of gradient boosting on the features; see ``too_few`` for its least size."""
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
     from threadpoolctl import threadpool_limits
