@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from model import registry
 from schemas.errors import SettingsError, TrainingError
 from train.clock import clock_of
 from train.dataset import DataSet
+from train.json_files import write_json
 from train.recipe import Recipe
 from train.samples import Sampler
 from train.stage import Plan, train_stage
@@ -134,7 +134,7 @@ def train_member(
         weights, about = grow(recipe, sampler, weights, **seen, seed=seed, progress=tell)
         summary[TREES] = {**about, "seconds": round(clock() - began, 1)}
     save_file(weights, folder / WEIGHTS_FILE)
-    done.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    write_json(done, summary)
     return weights
 
 

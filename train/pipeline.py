@@ -34,6 +34,7 @@ from train.calibrate import (
 )
 from train.dataset import OUTSIDE, DataSet
 from train.drift_reference import held_out_distributions
+from train.json_files import read_json, write_json
 from train.measure import measure
 from train.members import TREES, State, places, train_member
 from train.recipe import Recipe
@@ -220,13 +221,13 @@ def _begin(folder: Path, recipe: Recipe, data: DataSet, provenance: Provenance, 
     }
     path = folder / RUN_FILE
     if path.exists():
-        known = json.loads(path.read_text(encoding="utf-8"))
+        known = read_json(path)
         differing = [name for name in ("recipe", "data", "objects") if known.get(name) != _plain(about[name])]
         if differing:
             raise SettingsError(f"{folder} holds a run of another {' and '.join(differing)}: name another folder")
         return
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    write_json(path, about)
 
 
 def _plain(value: Any) -> Any:

@@ -18,6 +18,7 @@ from tests.train.toy_sets import toy_recipe
 from train import stage as stage_module
 from train.augment import drop_frames, turn
 from train.dataset import DataSet, simulated
+from train.json_files import read_json, write_json
 from train.losses import focal_loss
 from train.members import Place, train_member
 from train.recipe import Augmentation, Recipe, load_recipe, recipe_names
@@ -255,3 +256,17 @@ def test_samples_are_functions_of_seed_and_step(toy_set: Path) -> None:
     )
     fresh = Sampler(replace(data), recipe)
     assert [sampler.lengths(row, 3) for row in range(5)] == [fresh.lengths(row, 3) for row in range(5)]
+
+
+def test_small_files_are_whole_or_absent_and_damage_is_named(tmp_path: Path) -> None:
+    """What says that a step is done is replaced in one piece and leaves nothing beside it; one that is cut off, no
+    JSON object or no text is refused by name."""
+    path = tmp_path / "run.json"
+    write_json(path, {"steps": 1})
+    write_json(path, {"steps": 2})
+    assert read_json(path) == {"steps": 2}
+    assert [one.name for one in tmp_path.iterdir()] == ["run.json"]
+    for damaged in (b'{"steps": ', b"[]", b"\xff\xfe"):
+        path.write_bytes(damaged)
+        with pytest.raises(SettingsError, match=r"run\.json .*remove it"):
+            read_json(path)

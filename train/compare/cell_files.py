@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +14,7 @@ from model.calibration import FloatArray, softmax, temperatures
 from schemas.errors import SettingsError
 from train.compare.objects import Objects
 from train.compare.plan import ComparisonPlan
+from train.json_files import read_json
 from train.members import Place
 from train.scores import log_losses
 
@@ -44,7 +44,7 @@ def read_cells(plan: ComparisonPlan, folder: Path, row: str, objects: Objects) -
 
 
 def _read(path: Path, place: Place, digest: str, objects: Objects) -> Cell:
-    about = json.loads(path.read_text(encoding="utf-8"))
+    about = read_json(path)
     if about["digest"] != digest:
         raise SettingsError(f"{path} was made under another plan (digest {about['digest']}, now {digest}): remove it")
     with np.load(path.with_suffix(".npz"), allow_pickle=False) as file:

@@ -31,6 +31,7 @@ from train.compare.light_curves import LightCurveControl
 from train.compare.objects import Objects, asked
 from train.compare.plan import TUNING_MEMBER, ComparisonPlan
 from train.dataset import DataSet
+from train.json_files import read_json, write_json
 from train.members import TREES, Place, train_member
 from train.recipe import Recipe, parse_recipe
 from train.samples import Sampler
@@ -89,9 +90,7 @@ def run_cell(setup: Setup, row: str, place: Place, *, progress: Progress) -> Non
         arrays, about = _network(setup, row, place, progress)
     about |= {"row": row, "fold": place.fold, "member": place.member, "digest": setup.plan.digest(row)}
     np.savez_compressed(path.with_suffix(".npz"), **arrays)
-    scratch = path.with_suffix(".part")
-    scratch.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-    scratch.rename(path)
+    write_json(path, about)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     with (setup.folder / LOG_FILE).open("a", encoding="utf-8") as log:
         log.write(json.dumps({"time": now, "row": row, "cell": place.name, "digest": about["digest"]}) + "\n")
@@ -121,7 +120,7 @@ def _network(setup: Setup, row: str, place: Place, progress: Progress) -> tuple[
         strange = answers(spec, [weights], sampler, novel_asked)
         arrays["novel_novelty"] = _spread(np.array(_novelty(novelty, strange))[:, None], novel_view_MP)[..., 0]
     network = registry.create(recipe.network.name, **recipe.network.full_config)
-    summary = json.loads((folder / "member.json").read_text(encoding="utf-8"))
+    summary = read_json(folder / "member.json")
     seconds = sum(stage["seconds"] for stage in (*summary["stages"].values(), summary.get(TREES, {"seconds": 0.0})))
     return arrays, {
         "parameters": network.num_parameters,
@@ -196,7 +195,7 @@ def settled_recipe(setup: Setup, row: str, *, progress: Progress) -> Recipe:
     recipe = setup.plan.recipe(row)
     path = setup.folder / ROWS / f"{row}.json"
     if path.exists():
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         if found["digest"] != setup.plan.digest(row):
             raise SettingsError(f"{path} was made under another plan (digest {found['digest']}): remove it")
     else:
@@ -208,8 +207,8 @@ def settled_recipe(setup: Setup, row: str, *, progress: Progress) -> Recipe:
         elif setup.plan.trials:
             settled = settled_recipe(setup, tuner, progress=progress).optimiser
             found |= {"learning_rate": settled.learning_rate, "weight_decay": settled.weight_decay, "as": tuner}
-        path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    tuned = {name: found[name] for name in ("learning_rate", "weight_decay") if name in found}
+        write_json(path, found)
+    tuned: dict[str, Any] = {name: found[name] for name in ("learning_rate", "weight_decay") if name in found}
     settled_steps = _with_steps(recipe, found["steps"], 1.0)
     return settled_steps.model_copy(update={"optimiser": settled_steps.optimiser.model_copy(update=tuned)})
 
@@ -278,7 +277,7 @@ def _tune(setup: Setup, row: str, recipe: Recipe, progress: Progress) -> dict[st
         place = Place(0, TUNING_MEMBER + number)
         tuned = recipe.model_copy(update={"optimiser": optimiser})
         train_member(tuned, setup.training(recipe), place, folder, device=setup.device, progress=progress)
-        stages = json.loads((folder / "member.json").read_text(encoding="utf-8"))["stages"]
+        stages = read_json(folder / "member.json")["stages"]
         last = list(stages.values())[-1]["best"]
         results.append({**trial.model_dump(), "log_loss": last["log_loss"], "macro_f1": last["macro_f1"]})
     best = min(results, key=lambda result: result["log_loss"])

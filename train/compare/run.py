@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from train.compare.cells import Setup, run_cell
 from train.compare.objects import save_objects, shared_objects
 from train.compare.plan import ComparisonPlan
 from train.dataset import DataSet, joined
+from train.json_files import write_json
 from train.members import Place
 from train.pipeline import versions
 from train.prepare import load_sets, simulated_sets
@@ -57,9 +57,7 @@ def prepare(
     save_objects(objects, folder)
     about_path = folder / ABOUT_FILE
     if not about_path.exists():
-        about_path.write_text(
-            json.dumps({"data": said, "counts": data.counts(), "versions": versions(package)}, indent=2) + "\n"
-        )
+        write_json(about_path, {"data": said, "counts": data.counts(), "versions": versions(package)})
     return Setup(plan, data, objects, folder, work, device)
 
 

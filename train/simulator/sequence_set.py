@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from schemas.errors import SettingsError
 from schemas.observation import STAMP_SIZE, Observation, content_digest
 from schemas.sequence import PLANES, StampSequence
+from train.json_files import write_json
 
 FORMAT: Final = "convention-sequences-1"
 PIXELS: Final = (STAMP_SIZE, STAMP_SIZE)
@@ -142,7 +143,7 @@ class SequenceWriter:
             "num_frames": self._num_frames,
             "made": dict(made),
         }
-        (self._folder / "set.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        write_json(self._folder / "set.json", about)
 
     def close(self) -> None:
         """Close the files."""
