@@ -39,6 +39,7 @@ from train.measure import measure
 from train.members import TREES, State, places, train_member
 from train.recipe import Recipe
 from train.samples import Sampler
+from train.simulator.check.nuisances import audits
 from train.trained_objects import KEY, known_objects
 
 RUN_FILE: Final = "run.json"
@@ -187,6 +188,7 @@ def _draft_spec(recipe: Recipe, data: DataSet, num_members: int, provenance: Pro
             "training": {
                 "data": provenance.data,
                 "objects": data.counts(),
+                "nuisance_audit": audits(data.sources),
                 "recipe": recipe.model_dump(mode="json", exclude={"bundle"}),
                 "command": provenance.command,
                 "versions": versions(provenance.version),

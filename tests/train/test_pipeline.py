@@ -10,12 +10,14 @@ import pytest
 
 from model.runtime import load_scorer
 from schemas.errors import SettingsError
-from tests.train.toy_sets import toy_recipe
+from tests.train.toy_sets import toy_recipe, write_toy_set
 from train.calibrate import fit_prior_share
 from train.dataset import simulated
 from train.measure import auroc
 from train.pipeline import Provenance, train_bundle
 from train.scores import classwise_ece, figures
+from train.simulator.check import nuisances
+from train.simulator.check.nuisances import NATURAL, audit_set, audits
 from train.simulator.sequence_set import SequenceSet
 from train.splits import CALIBRATION
 
@@ -51,6 +53,40 @@ def test_a_run_gives_a_bundle_that_loads_and_says_what_it_is(toy_set: Path, tmp_
     other = toy_recipe(ensemble={"folds": 2}, optimiser={"steps": 41})
     with pytest.raises(SettingsError, match="holds a run of another recipe"):
         train_bundle(other, data, tmp_path / "run", PROVENANCE, say=ignore, progress=ignore)
+
+
+@pytest.mark.parametrize("form", ["natural", "matched"])
+def test_the_card_of_a_bundle_trained_on_simulation_prints_the_audit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """A simulated set's card has the audit's score with its interval; a natural set is called one, and not held; a
+    matched one has passed or failed."""
+    monkeypatch.setattr(nuisances, "LEAST_OBJECTS", 100)
+    monkeypatch.setattr(nuisances, "LEAST_OF_A_CLASS", 25)
+    made = {"by": "toy", "settings": {"survey": "toy", "form": form, "mix": "equal", "seed": 9}}
+    sequences = write_toy_set(tmp_path / "set", made=made)
+    trained = train_bundle(
+        toy_recipe(), simulated(sequences), tmp_path / "run", PROVENANCE, say=ignore, progress=ignore
+    )
+    bundle = load_scorer(trained.bundle).bundle
+    (said,) = bundle.spec.training["nuisance_audit"]  # type: ignore[misc, union-attr]
+    result = audit_set(sequences, plane="difference")
+    assert said["balanced_accuracy"] == pytest.approx(result.balanced_accuracy)  # type: ignore[index, call-overload]
+    assert said["form"] == form  # type: ignore[index, call-overload]
+    verdict = NATURAL if form == "natural" else "passed" if result.passed else "FAILED"
+    assert said["verdict"] == verdict  # type: ignore[index, call-overload]
+    assert "nuisance audit" in bundle.card
+    assert f"balanced accuracy {result.balanced_accuracy:.4g}, low 95 {result.low:.4g}" in bundle.card
+    assert verdict in bundle.card
+
+
+def test_sets_that_cannot_be_audited_say_so_and_observed_ones_are_left_out(toy_set: Path, tmp_path: Path) -> None:
+    """Too few objects to say: no score, and the reason; a set that no simulator made has no audit."""
+    made = {"settings": {"survey": "toy", "form": "matched", "mix": "equal", "seed": 9}}
+    small = write_toy_set(tmp_path / "set", num_objects=12, made=made)
+    (said,) = audits([SequenceSet(toy_set), small])
+    assert said["verdict"].startswith("too few objects to say: 12 (")
+    assert "balanced_accuracy" not in said
 
 
 def test_too_small_a_calibration_part_is_said_before_anything_is_trained(toy_set: Path, tmp_path: Path) -> None:

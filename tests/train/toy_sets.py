@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +43,7 @@ def write_toy_set(
     prefix: str = "toy",
     survey: str = "toy",
     grid_id: str = GRID,
-    made: Mapping[str, str] = MADE,
+    made: Mapping[str, Any] = MADE,
     moved: bool = False,
 ) -> SequenceSet:
     """Objects of the four classes in turn; splits in runs, so that every split has all classes; moved: in runs that

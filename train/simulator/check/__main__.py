@@ -11,15 +11,14 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 from train.module_command import run_module, whole_number
 from train.simulator.check.expectations import Row, measure_set, rows_of
-from train.simulator.check.nuisances import audit, features, of_sequence, too_few
-from train.simulator.objects import NOVEL_SPLIT, SetSettings
+from train.simulator.check.nuisances import audit_set, is_natural, set_too_small
+from train.simulator.objects import SetSettings
 from train.simulator.sequence_set import SequenceSet
 from train.simulator.survey_description import SDSS
 
@@ -52,17 +51,14 @@ def main() -> int:
 
 
 def _audit(folder: Path, sequences: SequenceSet, console: Console) -> bool:
-    chosen = [index for index, split in enumerate(sequences.text("split")) if split != NOVEL_SPLIT]
-    names = sequences.text("true_class")
-    natural = sequences.about["made"].get("settings", {}).get("form") == "natural"
+    natural = is_natural(sequences)
     planes = sequences.about["planes"]
-    if fault := too_few([names[index] for index in chosen]):
+    if fault := set_too_small(sequences):
         console.print(f"{folder}: too few objects to say: {fault}")
-        return bool(natural)
+        return natural
     passed = False
     for plane in planes:
-        parts = (of_sequence(sequences.sequence(index), plane=plane) for index in chosen)
-        result = audit(np.stack([features(part) for part in parts]), [names[index] for index in chosen])
+        result = audit_set(sequences, plane=plane)
         held = plane == planes[-1] and not natural
         passed = result.passed
         verdict = ("passed" if passed else "FAILED") if held else "not held"

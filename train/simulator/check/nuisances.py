@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from schemas.bands import BANDS
 from schemas.classification import CLASS_NAMES
 from schemas.sequence import PLANES, StampSequence
+from train.simulator.objects import NOVEL_SPLIT
+from train.simulator.sequence_set import SequenceSet
 
 Array = NDArray[np.float64]
 
@@ -25,6 +27,7 @@ CONFIDENCE: Final = 0.95
 NO_FRAME: Final = -1.0
 LEAST_OBJECTS: Final = 1000  # with fewer, an interval that holds chance may hold a leak too
 LEAST_OF_A_CLASS: Final = 50
+NATURAL: Final = "not held: alerts exist on detections only, so number and span of the frames tell the class"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,6 +122,60 @@ def audit(features_NF: Array, class_names: Sequence[str], *, seed: int = 0) -> A
     tail = 100.0 * (1.0 - CONFIDENCE) / 2.0
     low, high = np.percentile(resampled, (tail, 100.0 - tail))
     return Audit(len(labels), _balanced(right, labels), float(low), float(high))
+
+
+def audit_set(sequences: SequenceSet, *, plane: str) -> Audit:
+    """The audit of a set's objects of the four classes, with ``plane``'s noise; see ``set_too_small``."""
+    names = sequences.text("true_class")
+    chosen = _audited(sequences)
+    parts = (of_sequence(sequences.sequence(index), plane=plane) for index in chosen)
+    return audit(np.stack([features(part) for part in parts]), [names[index] for index in chosen])
+
+
+def set_too_small(sequences: SequenceSet) -> str:
+    """Why a set is too small for an audit, "" when it is not."""
+    names = sequences.text("true_class")
+    return too_few([names[index] for index in _audited(sequences)])
+
+
+def is_natural(sequences: SequenceSet) -> bool:
+    """Whether the simulator kept detections only."""
+    return bool(sequences.about["made"].get("settings", {}).get("form") == "natural")
+
+
+def audits(sources: Sequence[SequenceSet]) -> list[dict[str, Any]]:
+    """What a card says of each simulated set: balanced accuracy of its nuisances with the 95% interval, chance, and a
+    verdict, which a natural set has not. Noise is the last plane's: the difference's, where there is one. Sets that
+    no simulator made are left out."""
+    found = []
+    for sequences in sources:
+        settings = sequences.about["made"].get("settings")
+        if settings is None:
+            continue
+        entry = {name: settings.get(name) for name in ("survey", "form", "mix", "seed")}
+        if fault := set_too_small(sequences):
+            found.append(entry | {"verdict": f"too few objects to say: {fault}"})
+            continue
+        plane = sequences.about["planes"][-1]
+        result = audit_set(sequences, plane=plane)
+        verdict = NATURAL if is_natural(sequences) else "passed" if result.passed else "FAILED"
+        found.append(
+            entry
+            | {
+                "objects": result.num_objects,
+                "noise_of": plane,
+                "balanced_accuracy": result.balanced_accuracy,
+                "low_95": result.low,
+                "high_95": result.high,
+                "chance": 1.0 / len(CLASS_NAMES),
+                "verdict": verdict,
+            }
+        )
+    return found
+
+
+def _audited(sequences: SequenceSet) -> list[int]:
+    return [index for index, split in enumerate(sequences.text("split")) if split != NOVEL_SPLIT]
 
 
 def _balanced(right: NDArray[np.bool_], labels: NDArray[np.int64]) -> float:
