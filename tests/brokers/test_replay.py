@@ -152,10 +152,13 @@ def paths(night: Night, sample_data: Path) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def offline(paths: list[Path], night: Night, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[bytes]]:
+def offline(
+    paths: list[Path], night: Night, slim_bundles: list[Path], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, list[bytes]]:
     """Object id -> the values of its records in an undisturbed offline replay; at least 200 of the simulated objects
     became eligible."""
-    values = replay_to_files(load_settings(flags=[LONG_STATE]), paths, tmp_path_factory.mktemp("offline"))
+    bundles = "classify.bundles=" + json.dumps([str(path) for path in slim_bundles])  # as the workers' of these tests
+    values = replay_to_files(load_settings(flags=[LONG_STATE, bundles]), paths, tmp_path_factory.mktemp("offline"))
     ends = [Classification.from_bytes(values[name][-1]) for name in night.objects]
     assert sum(end.status is not Status.TOO_SHORT for end in ends) >= 200
     assert len(values) > len(night.objects) + 100

@@ -140,7 +140,13 @@ def set_too_small(sequences: SequenceSet) -> str:
 
 def is_natural(sequences: SequenceSet) -> bool:
     """Whether the simulator kept detections only."""
-    return bool(sequences.about["made"].get("settings", {}).get("form") == "natural")
+    return bool(_settings(sequences).get("form") == "natural")
+
+
+def _settings(sequences: SequenceSet) -> dict[str, Any]:
+    """The simulator's own; none for a set that was made otherwise."""
+    said = sequences.about["made"].get("settings")
+    return dict(said) if isinstance(said, dict) else {}
 
 
 def audits(sources: Sequence[SequenceSet]) -> list[dict[str, Any]]:
@@ -149,8 +155,8 @@ def audits(sources: Sequence[SequenceSet]) -> list[dict[str, Any]]:
     no simulator made are left out."""
     found = []
     for sequences in sources:
-        settings = sequences.about["made"].get("settings")
-        if settings is None:
+        settings = _settings(sequences)
+        if not settings:
             continue
         entry = {name: settings.get(name) for name in ("survey", "form", "mix", "seed")}
         if fault := set_too_small(sequences):
