@@ -5,8 +5,8 @@ VENV ?= .venv
 TORCH_INDEX ?=
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# tests wait more than they compute: three processes on two cores, each with brokers of its own; a file's tests stay together
-PYTEST := $(BIN)/python -m pytest --durations=30 -n 3 --dist loadfile
+# tests wait more than they compute: two processes, each with brokers of its own; a file's tests stay together
+PYTEST := $(BIN)/python -m pytest --durations=30 -n 2 --dist loadfile
 
 .PHONY: help install demo test test-slow test-spark lint format docs check bench bench-model bench-scale soak clean
 

@@ -69,7 +69,7 @@ def test_a_broker_that_stays_away_ends_the_worker(own_kafka: KafkaNode, tmp_path
     """Past worker.delivery_timeout_s of outage the worker says so and exits 1, for its supervisor to see."""
     run = Run(own_kafka.address, tmp_path, *SMALL_BATCHES, "worker.delivery_timeout_s=4")
     with run.worker() as worker:
-        send(run.settings, packets())
+        send(run.changed("worker.delivery_timeout_s=60").settings, packets())  # the survey's producer has patience
         run.await_accounts(worker, lambda accounts: total(accounts, "classify") >= 20)
         own_kafka.kill()
         assert worker.wait(90) == 1
