@@ -230,8 +230,10 @@ class Convention2023(Network):
     def encode_tokens(self, inputs: TokenInputs, *, packed: bool = False) -> Tensor:
         """tokens_GD. Empty slots are part of the published input; ``packed`` encodes the first of the empty tokens,
         which are all alike, for all of them."""
+        if not packed:
+            return self._encode(inputs)
         empty_G = ~inputs.frame_valid_GF.any(dim=1)
-        repeats = int(empty_G.sum()) if packed else 1
+        repeats = int(empty_G.sum())
         if repeats < 2:
             return self._encode(inputs)
         chosen = torch.cat([(~empty_G).nonzero()[:, 0], empty_G.nonzero()[:1, 0]])

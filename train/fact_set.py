@@ -24,10 +24,11 @@ from schemas.errors import RecordError, SettingsError
 from schemas.observation import Observation, Withdrawal, content_digest, read_fact
 from schemas.view import FactKey, current_facts
 from train.dataset import set_digest
+from train.json_files import PART, write_json
 from train.simulator.sequence_set import FRAME, OBJECT, SET_FILES, SequenceSet, SequenceWriter, pack
 
 INDEX_FILE: Final = "snapshot.json"
-PARTIAL_INDEX_FILE: Final = "snapshot.json.partial"
+PARTIAL_INDEX_FILE: Final = INDEX_FILE + PART
 SCRATCH_FILE: Final = "scratch.sqlite"
 FORMAT: Final = "convention-snapshot-1"
 _COMMIT_EVERY: Final = 2000
@@ -80,9 +81,7 @@ def write_snapshot(
         "num_refused": num_refused,
         "sets": {path.name: digest for path, digest in sets.items()},
     }
-    partial = folder / PARTIAL_INDEX_FILE
-    partial.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-    partial.replace(folder / INDEX_FILE)
+    write_json(folder / INDEX_FILE, index)
     scratch.unlink()  # last: while it is there without an index, the folder is an interrupted call's
     return Snapshot(folder, sets, num_facts)
 

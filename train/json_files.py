@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from schemas.errors import SettingsError
+
+PART: Final = ".partial"  # what an interrupted ``write_json`` may leave
 
 
 def write_json(path: Path, value: Any) -> None:
     """The file is there whole or not at all, wherever the process dies."""
-    scratch = path.with_name(path.name + ".part")
+    scratch = path.with_name(path.name + PART)
     scratch.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
     os.replace(scratch, path)
 

@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from schemas.errors import SettingsError
 from schemas.observation import STAMP_SIZE, Observation, content_digest
 from schemas.sequence import PLANES, StampSequence
-from train.json_files import write_json
+from train.json_files import PART, write_json
 
 FORMAT: Final = "convention-sequences-1"
 PIXELS: Final = (STAMP_SIZE, STAMP_SIZE)
 SET_FILES: Final = (
-    *("set.json", "objects.npy", "frames.rec"),
+    *("set.json", "set.json" + PART, "objects.npy", "frames.rec"),
     *(f"{plane}.{kind}" for plane in PLANES for kind in ("f2", "valid")),
 )
 MASK_BYTES: Final = STAMP_SIZE * STAMP_SIZE // 8
