@@ -7,8 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from broker_plugin.commands.common import positive_int, require_folder
-from broker_plugin.commands.training import Bars, progress_bar, set_threads
+from broker_plugin.commands.common import require_folder
+from broker_plugin.commands.training import Bars, add_computing_arguments, progress_bar, set_threads
 
 
 def add_comparison_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,12 +22,7 @@ def add_comparison_arguments(parser: argparse.ArgumentParser) -> None:
     minutes = "stop after so many minutes, in the middle of a cell if need be; the next sitting goes on"
     parser.add_argument("--minutes", type=float, default=None, metavar="N", help=minutes)
     parser.add_argument("--table-only", action="store_true", help="make the table of the cells there are")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument(
-        "--threads", type=positive_int, default=None, metavar="N", help="of torch; default: its own choice"
-    )
-    workers = "processes that simulate; default 2"
-    parser.add_argument("--workers", type=positive_int, default=2, metavar="N", help=workers)
+    add_computing_arguments(parser)
 
 
 def run_comparison(args: argparse.Namespace) -> int:
@@ -39,6 +34,8 @@ def run_comparison(args: argparse.Namespace) -> int:
     plan = load_plan(args.plan)
     cells_in_order(plan, args.row)  # a row that is not there is refused before anything is simulated
     require_folder(args.output, "--output")
+    if args.work is not None:
+        require_folder(args.work, "--work")
     finished = True
     if not args.table_only:
         finished = _run_cells(args)

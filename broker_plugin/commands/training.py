@@ -38,13 +38,18 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--class-mapping", type=Path, default=None, metavar="FILE", help=mapping)
     # not required here: argparse would ask the sub-verbs' users for it too
     parser.add_argument("--output", type=Path, default=None, metavar="DIR", help="the run's folder")
+    add_computing_arguments(parser)
+    add_retraining_arguments(parser)
+
+
+def add_computing_arguments(parser: argparse.ArgumentParser) -> None:
+    """What it runs on: the device, its threads, and the processes that simulate."""
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument(
         "--threads", type=positive_int, default=None, metavar="N", help="of torch; default: its own choice"
     )
     workers = "processes that simulate; default 2"
     parser.add_argument("--workers", type=positive_int, default=2, metavar="N", help=workers)
-    add_retraining_arguments(parser)
 
 
 def run_training(args: argparse.Namespace) -> int:

@@ -53,6 +53,7 @@ def test_a_folder_of_simulate_is_an_archive(
         (["compare", "--plan", "BINARY"], "not a TOML file: it is no text in UTF-8"),
         (["compare", "--row", "TYPO"], "the plan has no row TYPO: expected "),
         (["compare", "--output", "BINARY"], "--output BINARY: is a file, expected a folder"),
+        (["compare", "--output", "new", "--work", "BINARY"], "--work BINARY: is a file, expected a folder"),
         (["import-published", ".", "--output", "BINARY"], "--output BINARY: is a file, expected a folder"),
     ],
 )
