@@ -10,7 +10,16 @@ import json
 import re
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from model.scores import CLASSES, Eligibility
 from schemas.bands import BANDS, band_id
@@ -22,6 +31,25 @@ FORMAT: Final = 1
 MAX_MEMBERS: Final = 100
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+def _plain(value: str) -> str:
+    if _NAME.fullmatch(value) is None:
+        raise ValueError(f"{value!r} is not made of a-z, 0-9, '_', '.', '-' (at most 63)")
+    return value
+
+
+def _in_order(value: tuple[str, ...]) -> tuple[str, ...]:
+    ids = [band_id(band) for band in value]
+    if ids != sorted(set(ids)):
+        raise ValueError(f"bands {', '.join(value)} are not distinct and in the order {', '.join(BANDS)}")
+    return value
+
+
+PlainName = Annotated[str, AfterValidator(_plain)]
+"""Of a bundle and its version: a folder and a topic's key may be called so."""
+BandNames = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_in_order)]
+"""Distinct bands, in the order of ``schemas.bands``."""
 
 
 class _Part(BaseModel):
@@ -78,11 +106,11 @@ class BundleSpec(_Part):
     """
 
     format: Literal[1] = FORMAT
-    name: str
-    version: str
+    name: PlainName
+    version: PlainName
     network: NetworkSpec
     num_members: int = Field(ge=1, le=MAX_MEMBERS)
-    bands: tuple[str, ...] = Field(min_length=1)
+    bands: BandNames
     grid_id: str = Field(min_length=1)
     planes: tuple[str, ...] = PLANES
     classes: tuple[str, ...] = CLASSES
@@ -97,26 +125,11 @@ class BundleSpec(_Part):
     distributions: dict[str, list[int]] = {}
     notes: tuple[str, ...] = ()
 
-    @field_validator("name", "version")
-    @classmethod
-    def _plain_name(cls, value: str) -> str:
-        if _NAME.fullmatch(value) is None:
-            raise ValueError(f"{value!r} is not made of a-z, 0-9, '_', '.', '-' (at most 63)")
-        return value
-
     @field_validator("classes")
     @classmethod
     def _class_order(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if value != CLASSES:
             raise ValueError(f"class order is {', '.join(value)}, expected {', '.join(CLASSES)}")
-        return value
-
-    @field_validator("bands")
-    @classmethod
-    def _known_bands(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        ids = [band_id(band) for band in value]
-        if ids != sorted(set(ids)):
-            raise ValueError(f"bands {', '.join(value)} are not distinct and in the order {', '.join(BANDS)}")
         return value
 
     @field_validator("planes")

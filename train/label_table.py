@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from model.scores import CLASSES
 from schemas.errors import SettingsError
@@ -33,6 +35,9 @@ COLUMNS: Final = ("object_id", "ra", "dec", "class", "confirmed", "label_date", 
 SHOWN: Final = 5
 _TRUE: Final = frozenset({"true", "1", "yes", "t", "y"})
 _FALSE: Final = frozenset({"false", "0", "no", "f", "n", ""})
+_LARGEST_WHOLE: Final = 2.0**53  # from here on float64 skips whole numbers
+_FIRST_MJD: Final = 15020.0
+_LAST_MJD: Final = 124593.0
 _MJD_EPOCH: Final = datetime(1858, 11, 17, tzinfo=UTC)
 
 
@@ -124,7 +129,7 @@ def read_labels(path: Path, mapping_path: Path | None = None) -> LabelTable:
 
 def _label(where: str, row: Mapping[str, Any], meaning: str) -> Label:
     ra, dec = _number(where, row, "ra", np.nan), _number(where, row, "dec", np.nan)
-    object_id = _text(row, "object_id")
+    object_id = _object_id(where, row)
     if not object_id and not (np.isfinite(ra) and np.isfinite(dec)):
         raise SettingsError(f"{where}: neither object_id nor ra and dec")
     if np.isfinite(ra) != np.isfinite(dec) or (np.isfinite(dec) and not -90 <= dec <= 90):
@@ -141,18 +146,24 @@ def _label(where: str, row: Mapping[str, Any], meaning: str) -> Label:
 
 def _merged(rows: list[Label]) -> list[Label]:
     """One label an object, in the order of first mention."""
-    groups = object_groups(np.array([row.ra for row in rows]), np.array([row.dec for row in rows]))
     merged: dict[int, Label] = {}
-    by_id: dict[str, int] = {}
-    for row, group in zip(rows, groups.tolist(), strict=True):
-        place = by_id.get(row.object_id, group) if row.object_id else group
-        if row.object_id:
-            by_id.setdefault(row.object_id, place)
-        known = merged.setdefault(place, row)
+    for row, name in zip(rows, _objects(rows), strict=True):
+        known = merged.setdefault(name, row)
         if known.label != row.label:
             raise SettingsError(f"two rows of one object disagree:\n  {known.where}\n  {row.where}")
-        merged[place] = _both(known, row)
+        merged[name] = _both(known, row)
     return list(merged.values())
+
+
+def _objects(rows: list[Label]) -> list[int]:
+    """A number a row, equal for rows that ids, places or both link."""
+    places = object_groups(np.array([row.ra for row in rows]), np.array([row.dec for row in rows])).tolist()
+    first: dict[str | int, int] = {}
+    keys = [(key for key in (place, row.object_id) if key != "") for row, place in zip(rows, places, strict=True)]
+    pairs = [(number, first.setdefault(key, number)) for number, of_row in enumerate(keys) for key in of_row]
+    links = coo_array((np.ones(len(pairs), np.int8), tuple(zip(*pairs, strict=True))), shape=(len(rows),) * 2)
+    objects: list[int] = connected_components(links, directed=False)[1].tolist()
+    return objects
 
 
 def _both(first: Label, second: Label) -> Label:
@@ -181,6 +192,8 @@ def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
             columns, rows, first = list(reader.fieldnames or ()), list(reader), 2
         except (UnicodeDecodeError, csv.Error) as error:
             raise SettingsError(f"{path}: not a CSV file in UTF-8: {error}") from error
+    if repeated := sorted({name for name in columns if columns.count(name) > 1}):
+        raise SettingsError(f"{path}: column {', '.join(repeated)} is there twice: which one holds?")
     if "class" not in columns or not ("object_id" in columns or {"ra", "dec"} <= set(columns)):
         raise SettingsError(
             f"{path}: columns are {', '.join(columns) or 'none'}; needed: class, and object_id or ra and dec"
@@ -193,6 +206,18 @@ def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def _text(row: Mapping[str, Any], column: str) -> str:
     value = row.get(column)
     return "" if value is None else str(value).strip()
+
+
+def _object_id(where: str, row: Mapping[str, Any]) -> str:
+    """Of a Parquet file too, where a column of whole numbers with gaps comes as float64."""
+    value = row.get("object_id")
+    if not isinstance(value, float):
+        return _text(row, "object_id")
+    if np.isnan(value):
+        return ""
+    if not (value.is_integer() and abs(value) < _LARGEST_WHOLE):
+        raise SettingsError(f"{where}: object_id is a float that has lost digits: write ids as text or integers")
+    return str(int(value))
 
 
 def _number(where: str, row: Mapping[str, Any], column: str, default: float) -> float:
@@ -210,7 +235,7 @@ def _date(where: str, row: Mapping[str, Any]) -> float:
     else:
         text = _text(row, "label_date")
         try:
-            return float(text) if text else np.nan
+            return _in_range(where, float(text)) if text else np.nan
         except ValueError:
             pass
         try:
@@ -218,4 +243,13 @@ def _date(where: str, row: Mapping[str, Any]) -> float:
         except ValueError:
             raise SettingsError(f"{where}: label_date {text!r} is neither an MJD nor ISO 8601") from None
     moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    return (moment - _MJD_EPOCH).total_seconds() / 86400.0
+    return _in_range(where, (moment - _MJD_EPOCH).total_seconds() / 86400.0)
+
+
+def _in_range(where: str, mjd: float) -> float:
+    """A JD read as an MJD would be later than every cut-off. NaN, a gap in a Parquet file, is no date."""
+    if not (np.isnan(mjd) or _FIRST_MJD <= mjd <= _LAST_MJD):
+        raise SettingsError(
+            f"{where}: label_date is MJD {mjd:g}, not between 1900 and 2200 (MJD = JD - 2400000.5): is it one?"
+        )
+    return mjd

@@ -10,8 +10,9 @@ import tomllib
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveInt, ValidationError, model_validator
 
+from model.bundle_spec import BandNames, PlainName
 from schemas.bands import band_id
 from schemas.errors import SettingsError
 from schemas.view import ViewRule
@@ -43,7 +44,7 @@ class NetworkPart(_Part):
 
     name: str = "convention"
     input: Literal["all", "newest", "median", "shuffled"] = "all"
-    bands: tuple[str, ...] = ("u", "g", "r", "i", "z")
+    bands: BandNames = ("u", "g", "r", "i", "z")
     config: dict[str, JsonValue] = {}
 
     @property
@@ -64,6 +65,12 @@ class View(_Part):
     max_frames: PositiveInt = 99
     max_days: float = Field(default=1100.0, gt=0)
     min_frames: PositiveInt = 3
+
+    @model_validator(mode="after")
+    def _can_be_met(self) -> View:
+        if self.min_frames > self.max_frames:
+            raise ValueError(f"min_frames {self.min_frames} is more than max_frames {self.max_frames}")
+        return self
 
 
 class Augmentation(_Part):
@@ -143,8 +150,8 @@ class Calibration(_Part):
 class BundlePart(_Part):
     """Name, version and notes of the bundle."""
 
-    name: str = "convention"
-    version: str = "1.0"
+    name: PlainName = "convention"
+    version: PlainName = "1.0"
     notes: tuple[str, ...] = ()
 
 

@@ -39,7 +39,7 @@ def faults_of(model: type[BaseModel], error: ValidationError) -> str:
     """Every key at fault; of an unknown one the keys that there are."""
     said = []
     for fault in error.errors():
-        message = fault["msg"]
+        message = fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "extra_forbidden":
             message = f"no such key: expected one of {', '.join(_keys_beside(model, fault['loc']))}"
         said.append(f"{'.'.join(map(str, fault['loc']))}: {message}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -97,9 +98,13 @@ def parse_date(text: str, name: str) -> float:
     from schemas.timescales import utc_to_tai_mjd
 
     try:
-        return float(text)
+        mjd = float(text)
     except ValueError:
         pass
+    else:
+        if not math.isfinite(mjd):
+            raise SettingsError(f"{name} {text!r}: expected an MJD or an ISO 8601 date")
+        return mjd
     try:
         moment = datetime.fromisoformat(text)
         moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)

@@ -54,9 +54,11 @@ def positive_int(text: str) -> int:
 
 
 def require_folder(path: Path, option: str) -> None:
-    """SettingsError when ``path``, the value of ``option``, is something other than a folder or nothing."""
-    if path.exists() and not path.is_dir():
-        raise SettingsError(f"{option} {path}: is a file, expected a folder: name another")
+    """SettingsError when ``path``, the value of ``option``, is or lies under something other than a folder."""
+    there = next((part for part in (path, *path.parents) if part.exists()), path)
+    if there.exists() and not there.is_dir():
+        what = "is a file" if there == path else f"{there} is a file"
+        raise SettingsError(f"{option} {path}: {what}, expected a folder: name another")
 
 
 def require_empty_folder(path: Path, option: str) -> None:

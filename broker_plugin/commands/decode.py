@@ -111,7 +111,8 @@ def _line(payload: bytes, reader: PacketReader) -> dict[str, Any]:
         return line | {"outcome": "filtered", "reason": outcome.reason.value}
     line |= {"outcome": "stamp", "reason": None}
     if isinstance(outcome.fact, Observation):
-        line["flux_sum_njy"] = float(outcome.fact.difference.pixels.sum())
+        difference = outcome.fact.difference  # SDSS-like packets have none
+        line["flux_sum_njy"] = float(difference.pixels.sum()) if difference.num_valid else None
         line["num_valid"] = outcome.fact.num_valid
         if not outcome.fact.num_valid:
             line["reason"] = NO_PIXELS  # a masked frame: kept, and in no sequence

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -19,11 +18,11 @@ from schemas.observation import Observation, Withdrawal, content_digest
 from schemas.sequence import StampSequence, build_sequence
 from schemas.view import FactKey, ViewRule, select_view
 from tests.train.toy_sets import GRID as TOY_GRID
-from tests.train.toy_sets import write_toy_set
+from tests.train.toy_sets import write_labels_file, write_toy_set
 from train.archive import archived_facts
 from train.dataset import DataSet, joined, set_digest, simulated
 from train.fact_set import open_snapshot, write_snapshot
-from train.label_table import read_labels, read_mapping
+from train.label_table import read_labels
 from train.labelled import labelled
 from train.prepare import load_sets
 from train.published_layout import import_published
@@ -159,14 +158,6 @@ def test_an_interrupted_snapshot_is_begun_again_and_nothing_else_is_touched(smal
     assert (folder / "scratch.sqlite").exists()
 
 
-def write_table(path: Path, rows: list[dict[str, str]]) -> Path:
-    with path.open("w", newline="") as file:
-        table = csv.DictWriter(file, ["object_id", "ra", "dec", "class", "confirmed", "label_date", "weight"])
-        table.writeheader()
-        table.writerows(rows)
-    return path
-
-
 def test_labels_join_by_id_and_by_position(small_set: Path, tmp_path: Path) -> None:
     """Names of TNS and SIMBAD become classes; ``ignore`` rows say nothing, ``unknown`` ones are kept as novel; a
     label without a sequence and a sequence without a label are counted; the split is the sky's."""
@@ -182,7 +173,7 @@ def test_labels_join_by_id_and_by_position(small_set: Path, tmp_path: Path) -> N
         {"object_id": "nobody", "class": "QSO"},
         {"object_id": names[0], "class": "SN Ia", "label_date": "54100"},
     ]
-    table = read_labels(write_table(tmp_path / "labels.csv", rows))
+    table = read_labels(write_labels_file(tmp_path / "labels.csv", rows))
     assert (len(table.labels), table.num_ignored, table.num_repeated) == (4, 1, 1)
     join = labelled(sequences, table)
     assert (join.num_labels_without_sequence, join.num_sequences_without_label) == (1, len(names) - 3)
@@ -193,35 +184,6 @@ def test_labels_join_by_id_and_by_position(small_set: Path, tmp_path: Path) -> N
     assert CLASSES[found[names[1]]["label"]] == "Variable"
     assert found[names[1]]["weight"] == 0.5
     assert [join.data.object_id(int(row)) for row in join.data.novel] == [names[2]]
-
-
-@pytest.mark.parametrize(
-    ("second", "fault"),
-    [
-        ({"object_id": "a", "class": "QSO"}, r"(?s)disagree:.*row 2.*class=SN Ia.*row 3.*class=QSO"),
-        ({"object_id": "", "ra": "10.0001", "dec": "5", "class": "QSO"}, r"(?s)disagree:.*row 2.*row 3"),
-        ({"object_id": "b", "class": "Blurb"}, r"'Blurb' .*row 3.*mapping"),
-        ({"object_id": "b", "class": "QSO", "weight": "-1"}, "weight -1.0 is not positive"),
-        ({"object_id": "b", "class": "QSO", "confirmed": "perhaps"}, "expected true or false"),
-        ({"object_id": "b", "class": "QSO", "label_date": "soon"}, "neither an MJD"),
-        ({"object_id": "", "class": "QSO"}, "neither object_id nor ra and dec"),
-    ],
-)
-def test_label_faults_name_the_rows(tmp_path: Path, second: dict[str, str], fault: str) -> None:
-    """A conflict shows both rows; any other fault its row and what was expected."""
-    first = {"object_id": "a", "ra": "10", "dec": "5", "class": "SN Ia"}
-    with pytest.raises(SettingsError, match=fault):
-        read_labels(write_table(tmp_path / "labels.csv", [first, second]))
-
-
-def test_the_default_mapping_is_whole_and_a_bad_one_is_refused(tmp_path: Path) -> None:
-    """Every class can be reached through the default mapping, which knows itself; an unknown meaning is an error."""
-    mapping = read_mapping()
-    assert set(CLASSES) <= set(mapping.values())
-    assert all(mapping[name] == name for name in CLASSES)
-    (tmp_path / "mapping.csv").write_text("name,class\nNova,Supernova\n")
-    with pytest.raises(SettingsError, match=r"line 2: expected name,class"):
-        read_mapping(tmp_path / "mapping.csv")
 
 
 def test_the_published_layout_becomes_sequences(tmp_path: Path) -> None:

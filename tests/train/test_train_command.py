@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,12 @@ def test_a_folder_of_simulate_is_an_archive(
     assert line.startswith(f"{len(others)} files that are no packets by their names (.csv, .f2, .json, .npy, .rec")
     assert main(["decode", str(small_set), "--json"]) == 0
     printed = capsys.readouterr()
-    assert len(printed.out.splitlines()) == num_frames
+    packets = [json.loads(line) for line in printed.out.splitlines()]
+    assert len(packets) == num_frames
+    # such a packet has no difference image: nothing, not 0, is its sum
+    assert {(packet["outcome"], packet["flux_sum_njy"], packet["num_valid"] > 0) for packet in packets} == {
+        ("stamp", None, True)
+    }
     assert "dead_letter" not in printed.out
     assert printed.err.splitlines() == [line]
 
@@ -52,6 +58,11 @@ def test_a_folder_of_simulate_is_an_archive(
         (["--recipe", "debug", "--output", "BINARY"], "--output BINARY: is a file, expected a folder"),
         (["compare", "--plan", "BINARY"], "not a TOML file: it is no text in UTF-8"),
         (["compare", "--row", "TYPO"], "the plan has no row TYPO: expected "),
+        (["--recipe", "debug", "--with", "bundle.name=../evil"], "bundle.name: '../evil' is not made of"),
+        (["--recipe", "debug", "--with", "bundle.version=1/2"], "bundle.version: '1/2' is not made of"),
+        (["--recipe", "debug", "--with", 'network.bands=["q"]'], "network.bands: unknown band 'q'"),
+        (["--recipe", "debug", "--with", "view.min_frames=37"], "view: min_frames 37 is more than max_frames 36"),
+        (["--recipe", "debug", "--output", "BINARY/run"], "--output BINARY/run: BINARY is a file, expected a folder"),
         (["compare", "--output", "BINARY"], "--output BINARY: is a file, expected a folder"),
         (["compare", "--output", "new", "--work", "BINARY"], "--work BINARY: is a file, expected a folder"),
         (["import-published", ".", "--output", "BINARY"], "--output BINARY: is a file, expected a folder"),
@@ -60,11 +71,11 @@ def test_a_folder_of_simulate_is_an_archive(
 def test_what_cannot_be_is_refused_before_anything_is_made(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], fault: str
 ) -> None:
-    """A file that is no text, a row that the plan has not, an output that is a file: one line, and nothing is
-    written."""
+    """A file that is no text, a row that the plan has not, a bundle's name or a view that no bundle may have, an
+    output that is a file or under one: one line, and nothing is written."""
     binary = tmp_path / "binary"
     binary.write_bytes(b"\x89PNG\xff\xfe")
-    words = [str(binary) if word == "BINARY" else word for word in arguments]
+    words = [word.replace("BINARY", str(binary)) for word in arguments]
     output = [] if "--output" in words else ["--output", str(tmp_path / "out")]
     assert main(["train", *words, *output]) == 2
     (line,) = capsys.readouterr().err.splitlines()

@@ -3,6 +3,7 @@ what is trained on it stays comparable over versions."""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -106,3 +107,12 @@ def toy_observations(object_id: str, index: int, label: int) -> list[Observation
 def valid_mask() -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
     """Everything."""
     return np.ones((32, 32), np.bool_)
+
+
+def write_labels_file(path: Path, rows: list[dict[str, str]]) -> Path:
+    """A label table with all columns, in CSV."""
+    with path.open("w", newline="") as file:
+        table = csv.DictWriter(file, ["object_id", "ra", "dec", "class", "confirmed", "label_date", "weight"])
+        table.writeheader()
+        table.writerows(rows)
+    return path

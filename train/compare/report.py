@@ -122,7 +122,7 @@ def _draw_scores(table: dict[str, Any], path: Path) -> None:
         axes.plot([low, high], [place, place], color=colour, linewidth=2)
         axes.plot(scores[name]["macro_f1"], place, "o", color=colour)
     axes.set_yticks(range(len(names)), [table["rows"][name]["title"] for name in names])
-    axes.set_xlabel("macro F1 at all frames, mean over cells, 95% interval")
+    axes.set_xlabel("macro F1 at all frames, 95% interval")
     axes.grid(axis="x", alpha=0.3)
     figure.savefig(path, dpi=110)
 
@@ -143,11 +143,11 @@ def _draw_early(plan: ComparisonPlan, table: dict[str, Any], path: Path) -> None
             _draw_curve(panel, row, lengths, figure_name, stroke)
     for panel, title in zip(panels, (*(text for _, text in CURVES), "novelty AUROC"), strict=True):
         panel.set_title(title)
-        panel.set_xlabel("frames seen")
         panel.set_xscale("log")
         panel.set_xticks([int(length) for length in lengths], lengths)
         panel.minorticks_off()
         panel.grid(alpha=0.3)
+    figure.supxlabel("frames seen; bands: one standard deviation over cells about their mean", fontsize="medium")
     if panels[0].lines:
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=8)
     figure.savefig(path, dpi=110)
