@@ -15,7 +15,6 @@ from model import registry
 from model.scores import CLASSES
 from schemas.errors import SettingsError
 from tests.train.toy_sets import TINY, write_toy_set
-from train.bootstrap import resampled_f1, verdict
 from train.compare.cells import Setup, settled_recipe
 from train.compare.light_curves import Features, LightCurveControl, photometry
 from train.compare.objects import load_objects, save_objects, shared_objects
@@ -26,7 +25,6 @@ from train.dataset import simulated
 from train.inputs import shown
 from train.recipe import Recipe, parse_recipe
 from train.samples import Sampler
-from train.scores import confusion, macro_f1
 from train.simulator.sequence_set import SequenceSet
 
 
@@ -209,24 +207,6 @@ def test_steps_follow_from_minutes_and_epochs(toy_set: Path, tmp_path: Path) -> 
         if name == "minutes":
             assert said["steps"] == pytest.approx(60.0 * 0.01 / said["seconds_a_step"], rel=0.05, abs=2)
     assert steps["epochs"] == np.ceil(0.5 * said["steps_an_epoch"])
-
-
-def test_resampled_scores_are_the_scores_of_the_resamples() -> None:
-    """Macro F1 by counts equals macro F1 of the repeated objects."""
-    random = np.random.default_rng(0)
-    truth, predicted = random.integers(4, size=50), random.integers(4, size=50)
-    counts = random.integers(0, 3, (5, 50))
-    expected = [macro_f1(confusion(np.repeat(truth, row), np.repeat(predicted, row))) for row in counts]
-    assert resampled_f1(counts, truth, predicted) == pytest.approx(np.array(expected))
-
-
-def test_verdicts_follow_the_interval() -> None:
-    """Better and worse only where the central 95% excludes 0; equal rows are undecided."""
-    random = np.random.default_rng(1)
-    assert verdict(0.1, random.normal(0.1, 0.01, 500))["verdict"] == "better"
-    assert verdict(-0.1, random.normal(-0.1, 0.01, 500))["verdict"] == "worse"
-    assert verdict(0.01, random.normal(0.01, 0.05, 500))["verdict"] == "undecided"
-    assert verdict(0.0, np.zeros(500))["verdict"] == "undecided"
 
 
 def test_controls_are_shown_less(toy_set: Path) -> None:

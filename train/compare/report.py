@@ -34,8 +34,8 @@ def markdown(table: dict[str, Any]) -> str:
         f"{objects['test']} simulated test objects ({', '.join(map(str, objects['a_class']))} a class) that no row "
         "was trained on. Macro F1 at every object's last trigger (all frames) and at one random trigger, mean over "
         f"cells, with the 95% interval of {table['resamples']} resamples of test objects and cells; differences are "
-        f"paired with `{against}`. The fewer cells a row has, the less of the spread over members is in its "
-        "interval, and none where a row has one.\n"
+        f"to `{against}` over the cells that both rows have. The fewer cells a row has, the less of the spread over "
+        "members is in its interval, and none where a row has one.\n"
     )
     columns = (
         "row", "macro F1, all frames", "against", "macro F1, random trigger", "against", "accuracy", "log loss",
@@ -92,6 +92,8 @@ def _against(table: dict[str, Any], prefix: str, name: str) -> str:
 
 
 def _difference(found: dict[str, Any]) -> str:
+    if not found["cells"]:
+        return "no cell in common"
     low, high = found["interval"]
     return f"{found['difference']:+.3f} ({low:+.3f} to {high:+.3f}) {found['verdict']}"
 

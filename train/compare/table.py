@@ -1,8 +1,8 @@
 """The table of a comparison, from its cells alone. Letters: N objects, P prefixes, C classes, R resamples, K cells.
 
-Every difference of macro F1 has a 95% interval from a paired bootstrap: the same resample of the test objects for
-both rows, and in each resample a draw with replacement of each row's cells (members as replicates). Better and worse
-mean that the interval excludes 0.
+Every difference of macro F1 is over the cells (fold, member) that both rows have and has a 95% interval from a paired
+bootstrap: in each resample the same draw of the test objects, and of those cells as replicates, for both rows. Better
+and worse mean that the interval excludes 0.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from train.compare.cell_files import Cell, read_cells
 from train.compare.objects import ALL, RANDOM, Objects, load_objects
 from train.compare.plan import ComparisonPlan
 from train.measure import auroc
+from train.members import Place
 from train.scores import NUM_CLASSES, confusion, figures, macro_f1
 
 SEED: Final = 20230401
@@ -132,23 +133,55 @@ def orderings(rows: list[RowCells], objects: Objects, prefix: str, num_resamples
     truth = objects.truth_N[seen]
     num_objects = len(truth)
     counts_RN = draw_resamples(num_objects, num_resamples, random)
-    points: dict[str, float] = {}
-    drawn: dict[str, Floats] = {}
-    for row in rows:
-        if not row.cells or not num_objects:
-            continue
-        predicted = [cell.probabilities_NPC[seen, place].argmax(axis=1) for cell in row.cells]
-        points[row.name] = float(np.mean([macro_f1(confusion(truth, one)) for one in predicted]))
-        scores_KR = np.stack([resampled_f1(counts_RN, truth, one) for one in predicted])
-        chosen_KR = random.integers(len(predicted), size=scores_KR.shape)
-        drawn[row.name] = np.take_along_axis(scores_KR, chosen_KR, axis=0).mean(axis=0)
-    scores = {name: {"macro_f1": points[name], "interval": interval(drawn[name])} for name in points}
+    drawn = {row.name: _drawn_cells(row, truth, seen, place, counts_RN) for row in rows if row.cells and num_objects}
+    scores = {}
+    for name, cells in drawn.items():
+        mean, mean_R = _mean(cells)
+        scores[name] = {"macro_f1": mean, "interval": interval(mean_R)}
     pairs = {
-        first: {
-            second: verdict(points[first] - points[second], drawn[first] - drawn[second])
-            for second in points
-            if second != first
-        }
-        for first in points
+        first: {second: _paired(drawn[first], drawn[second]) for second in drawn if second != first}
+        for first in drawn
     }
     return {"scores": scores, "differences": pairs}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Drawn:
+    """A cell's macro F1, on all objects and on each resample of them."""
+
+    point: float
+    score_R: Floats
+
+
+def _drawn_cells(
+    row: RowCells, truth: NDArray[np.int64], seen: NDArray[np.bool_], place: int, counts_RN: NDArray[np.int64]
+) -> dict[Place, _Drawn]:
+    found = {}
+    for cell in row.cells:
+        predicted = cell.probabilities_NPC[seen, place].argmax(axis=1)
+        point = float(macro_f1(confusion(truth, predicted)))
+        found[cell.place] = _Drawn(point, resampled_f1(counts_RN, truth, predicted))
+    return found
+
+
+def _paired(first: dict[Place, _Drawn], second: dict[Place, _Drawn]) -> dict[str, Any]:
+    """First minus second over the cells that both have: a fold's training objects are easy or hard for both. In
+    each resample the same cells are drawn of both."""
+    both = sorted(first.keys() & second.keys(), key=lambda place: (place.fold, place.member))
+    if not both:
+        return {"difference": None, "interval": None, "verdict": "undecided", "cells": 0}
+    minus = {
+        place: _Drawn(first[place].point - second[place].point, first[place].score_R - second[place].score_R)
+        for place in both
+    }
+    difference, drawn_R = _mean(minus)
+    return verdict(difference, drawn_R) | {"cells": len(both)}
+
+
+def _mean(cells: dict[Place, _Drawn]) -> tuple[float, Floats]:
+    """Over cells: of their points, and of a draw of as many cells with replacement in each resample. Equal numbers of
+    cells and resamples draw alike."""
+    score_KR = np.stack([cell.score_R for cell in cells.values()])
+    chosen_KR = np.random.default_rng([SEED, len(score_KR)]).integers(len(score_KR), size=score_KR.shape)
+    points = [cell.point for cell in cells.values()]
+    return float(np.mean(points)), np.take_along_axis(score_KR, chosen_KR, axis=0).mean(axis=0)
