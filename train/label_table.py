@@ -20,13 +20,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from model.scores import CLASSES
 from schemas.errors import SettingsError
 from train.dataset import OUTSIDE
-from train.splits import object_groups
+from train.splits import linked_rows, object_groups
 
 IGNORE: Final = "ignore"
 UNKNOWN: Final = "unknown"
@@ -157,12 +155,13 @@ def _merged(rows: list[Label]) -> list[Label]:
 
 def _objects(rows: list[Label]) -> list[int]:
     """A number a row, equal for rows that ids, places or both link."""
-    places = object_groups(np.array([row.ra for row in rows]), np.array([row.dec for row in rows])).tolist()
-    first: dict[str | int, int] = {}
-    keys = [(key for key in (place, row.object_id) if key != "") for row, place in zip(rows, places, strict=True)]
-    pairs = [(number, first.setdefault(key, number)) for number, of_row in enumerate(keys) for key in of_row]
-    links = coo_array((np.ones(len(pairs), np.int8), tuple(zip(*pairs, strict=True))), shape=(len(rows),) * 2)
-    objects: list[int] = connected_components(links, directed=False)[1].tolist()
+    places_N = object_groups(np.array([row.ra for row in rows]), np.array([row.dec for row in rows]))
+    first_there = np.unique(places_N, return_index=True)[1]
+    same_place = np.stack([np.arange(len(rows)), first_there[places_N]], axis=1)
+    first: dict[str, int] = {}
+    named = [(number, row.object_id) for number, row in enumerate(rows) if row.object_id]
+    same_id = np.array([(number, first.setdefault(name, number)) for number, name in named], np.int64).reshape(-1, 2)
+    objects: list[int] = linked_rows(np.concatenate([same_place, same_id]), len(rows)).tolist()
     return objects
 
 

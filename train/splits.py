@@ -69,8 +69,12 @@ def object_groups(ra_deg: Floats, dec_deg: Floats) -> NDArray[np.int64]:
     points = np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1)
     chord = 2.0 * math.sin(0.5 * math.radians(SAME_OBJECT_ARCSEC / _ARCSEC_PER_DEG))
     pairs = cKDTree(points).query_pairs(chord, output_type="ndarray") if len(known) else np.zeros((0, 2), np.int64)
-    rows, columns = known[pairs[:, 0]], known[pairs[:, 1]]
-    links = coo_array((np.ones(len(rows), np.int8), (rows, columns)), shape=(len(ra_deg),) * 2)
+    return linked_rows(known[pairs], len(ra_deg))
+
+
+def linked_rows(pairs_P2: NDArray[np.int64], num_rows: int) -> NDArray[np.int64]:
+    """A number 0, 1, ... a row, [num_rows], equal for rows that a chain of pairs (row, row) links."""
+    links = coo_array((np.ones(len(pairs_P2), np.int8), (pairs_P2[:, 0], pairs_P2[:, 1])), shape=(num_rows,) * 2)
     labels: NDArray[np.int64] = connected_components(links, directed=False)[1].astype(np.int64)
     return labels
 
