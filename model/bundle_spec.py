@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from model.scores import CLASSES, Eligibility
+from model.spec_faults import faults_of
 from schemas.bands import BANDS, band_id
 from schemas.errors import BundleError
 from schemas.sequence import PLANES
@@ -172,8 +173,4 @@ class BundleSpec(_Part):
         try:
             return cls.model_validate_json(content)
         except ValidationError as error:
-            faults = "; ".join(
-                f"{'.'.join(map(str, fault['loc'])) or 'bundle.json'}: {fault['msg'].removeprefix('Value error, ')}"
-                for fault in error.errors()
-            )
-            raise BundleError(f"{where}: spec check: {faults}") from error
+            raise BundleError(f"{where}: spec check: {faults_of(cls, error)}") from error

@@ -1,8 +1,9 @@
-"""UTC to TAI, and site nights."""
+"""Dates to MJD, UTC to TAI, and site nights."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
+from datetime import UTC, datetime
 from math import floor
 from typing import Final
 
@@ -10,9 +11,17 @@ from typing import Final
 _LEAP_SECONDS: Final = ((51179, 32), (53736, 33), (54832, 34), (56109, 35), (57204, 36), (57754, 37))
 _STARTS: Final = [start for start, _ in _LEAP_SECONDS]
 JD_MINUS_MJD: Final = 2400000.5
+_MJD_EPOCH: Final = datetime(1858, 11, 17, tzinfo=UTC)
 # UTC of local mean noon as a fraction of a day: (12 h - east longitude / 15) / 24.
 NOON_PALOMAR: Final = 0.5 + 116.8650 / 360
 NOON_CERRO_PACHON: Final = 0.5 + 70.7494 / 360
+
+
+def date_to_utc_mjd(date: str | datetime) -> float:
+    """MJD (UTC, days) of a date, ISO 8601 where it is text, UTC without a zone; ValueError when it is none."""
+    moment = datetime.fromisoformat(date) if isinstance(date, str) else date
+    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return (moment - _MJD_EPOCH).total_seconds() / 86400
 
 
 def utc_to_tai_mjd(mjd_utc: float) -> float:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from hashlib import sha256
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -23,6 +23,7 @@ import numpy as np
 
 from model.scores import CLASSES
 from schemas.errors import SettingsError
+from schemas.timescales import date_to_utc_mjd
 from train.dataset import OUTSIDE
 from train.splits import linked_rows, object_groups
 
@@ -36,7 +37,6 @@ _FALSE: Final = frozenset({"false", "0", "no", "f", "n", ""})
 _LARGEST_WHOLE: Final = 2.0**53  # from here on float64 skips whole numbers
 _FIRST_MJD: Final = 15020.0
 _LAST_MJD: Final = 124593.0
-_MJD_EPOCH: Final = datetime(1858, 11, 17, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,21 +228,20 @@ def _number(where: str, row: Mapping[str, Any], column: str, default: float) -> 
 
 
 def _date(where: str, row: Mapping[str, Any]) -> float:
+    """MJD (UTC), NaN not given."""
     value = row.get("label_date")
     if isinstance(value, datetime):
-        moment = value
-    else:
-        text = _text(row, "label_date")
+        return _in_range(where, date_to_utc_mjd(value))
+    text = _text(row, "label_date")
+    if not text:
+        return np.nan
+    for read in (float, date_to_utc_mjd):
         try:
-            return _in_range(where, float(text)) if text else np.nan
+            mjd = read(text)
         except ValueError:
-            pass
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            raise SettingsError(f"{where}: label_date {text!r} is neither an MJD nor ISO 8601") from None
-    moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    return _in_range(where, (moment - _MJD_EPOCH).total_seconds() / 86400.0)
+            continue
+        return _in_range(where, mjd)
+    raise SettingsError(f"{where}: label_date {text!r} is neither an MJD nor ISO 8601")
 
 
 def _in_range(where: str, mjd: float) -> float:

@@ -13,10 +13,11 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveInt, ValidationError, model_validator
 
 from model.bundle_spec import BandNames, PlainName
+from model.spec_faults import faults_of
 from schemas.bands import band_id
 from schemas.errors import SettingsError
 from schemas.view import ViewRule
-from train.toml_files import faults_of, read_toml, shipped_names
+from train.toml_files import read_toml, shipped_names
 
 Share = Field(ge=0.0, le=1.0)
 

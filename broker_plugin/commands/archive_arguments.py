@@ -7,17 +7,14 @@ import json
 import math
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from schemas.errors import ArchiveError, SettingsError
 
 if TYPE_CHECKING:
     from broker_plugin.replay.stream import StreamOptions
     from schemas.archive.selection import Cone, Selection
-
-MJD_EPOCH: Final = datetime(1858, 11, 17, tzinfo=UTC)
 
 
 def named_path(text: str) -> Path:
@@ -95,7 +92,7 @@ def selection_of(args: argparse.Namespace) -> Selection:
 
 def parse_date(text: str, name: str) -> float:
     """MJD (TAI) of an MJD in TAI or of an ISO 8601 date in UTC; SettingsError names the argument."""
-    from schemas.timescales import utc_to_tai_mjd
+    from schemas.timescales import date_to_utc_mjd, utc_to_tai_mjd
 
     try:
         mjd = float(text)
@@ -106,9 +103,7 @@ def parse_date(text: str, name: str) -> float:
             raise SettingsError(f"{name} {text!r}: expected an MJD or an ISO 8601 date")
         return mjd
     try:
-        moment = datetime.fromisoformat(text)
-        moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-        return utc_to_tai_mjd((moment - MJD_EPOCH).total_seconds() / 86400)
+        return utc_to_tai_mjd(date_to_utc_mjd(text))
     except ValueError as error:
         raise SettingsError(f"{name} {text!r}: expected an MJD or an ISO 8601 date ({error})") from error
 

@@ -34,8 +34,8 @@ def run_comparison(args: argparse.Namespace) -> int:
     plan = load_plan(args.plan)
     cells_in_order(plan, args.row)  # a row that is not there is refused before anything is simulated
     require_folder(args.output, "--output")
-    if args.work is not None:
-        require_folder(args.work, "--work")
+    args.work = args.work or args.output.with_name(args.output.name + ".work")
+    require_folder(args.work, "--work")
     finished = True
     if not args.table_only:
         finished = _run_cells(args)
@@ -56,13 +56,12 @@ def _run_cells(args: argparse.Namespace) -> bool:
     deadline = None if args.minutes is None else time.monotonic() + 60.0 * args.minutes
     set_threads(args)
     plan = load_plan(args.plan)
-    work = args.work or args.output.with_name(args.output.name + ".work")
     with progress_bar() as bar:
         task = bar.add_task("simulating", total=None)
         setup = prepare(
             plan,
             args.output,
-            work,
+            args.work,
             workers=args.workers,
             device=args.device,
             package=plugin_version(),

@@ -215,7 +215,7 @@ def test_unknown_network_setting_and_grid_are_refused(bundle: Path) -> None:
         ({"class_prior": [0.5, 0.5, 0.5, 0.5]}, "class_prior sums to 2"),
         ({"bands": ["r", "g"]}, "bands r, g"),
         ({"name": "../evil"}, "is not made of"),
-        ({"surprise": 1}, "surprise"),
+        ({"surprise": 1}, "surprise: no such key: expected one of format, name"),
         ({"format": 2}, "format"),
     ],
 )

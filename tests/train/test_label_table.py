@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from itertools import permutations
 from pathlib import Path
 
@@ -72,6 +73,20 @@ def test_ids_that_parquet_keeps_as_floats_are_whole_numbers_again(tmp_path: Path
     pyarrow.parquet.write_table(pyarrow.table({"object_id": [170028492438659124.0], "class": ["AGN"]}), path)
     with pytest.raises(SettingsError, match=r"row 1: .*has lost digits"):
         read_labels(path)
+
+
+def test_a_date_is_one_however_it_is_written(tmp_path: Path) -> None:
+    """MJD, ISO 8601 with a zone and without, a day and a Parquet time are the same MJD; an empty cell is none."""
+    written = ["60310.5", "2024-01-01T12:00", "2024-01-01T07:00-05:00", "2024-01-01", ""]
+    rows = [{"object_id": f"o{i}", "class": "AGN", "label_date": date} for i, date in enumerate(written)]
+    read = [label.label_mjd for label in read_labels(write_labels_file(tmp_path / "labels.csv", rows)).labels]
+    assert read == pytest.approx([60310.5, 60310.5, 60310.5, 60310.0, np.nan], abs=1e-9, nan_ok=True)
+    moments = [datetime(2024, 1, 1, 12), datetime(2024, 1, 1, 12, tzinfo=UTC)]
+    for moment in moments:
+        columns = {"object_id": ["a", "b"], "class": ["AGN", "AGN"], "label_date": [moment, None]}
+        pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "labels.parquet")
+        read = [label.label_mjd for label in read_labels(tmp_path / "labels.parquet").labels]
+        assert read == pytest.approx([60310.5, np.nan], abs=1e-9, nan_ok=True)
 
 
 def test_the_default_mapping_is_whole_and_a_bad_one_is_refused(tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ def test_a_folder_of_simulate_is_an_archive(
         (["--recipe", "debug", "--output", "BINARY/run"], "--output BINARY/run: BINARY is a file, expected a folder"),
         (["compare", "--output", "BINARY"], "--output BINARY: is a file, expected a folder"),
         (["compare", "--output", "new", "--work", "BINARY"], "--work BINARY: is a file, expected a folder"),
+        (["compare", "--output", "BESIDE"], "--work BINARY: is a file, expected a folder"),
         (["import-published", ".", "--output", "BINARY"], "--output BINARY: is a file, expected a folder"),
     ],
 )
@@ -72,10 +73,10 @@ def test_what_cannot_be_is_refused_before_anything_is_made(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], fault: str
 ) -> None:
     """A file that is no text, a row that the plan has not, a bundle's name or a view that no bundle may have, an
-    output that is a file or under one: one line, and nothing is written."""
-    binary = tmp_path / "binary"
+    output or work folder that is a file or under one: one line, and nothing is written."""
+    binary = tmp_path / "run.work"
     binary.write_bytes(b"\x89PNG\xff\xfe")
-    words = [word.replace("BINARY", str(binary)) for word in arguments]
+    words = [word.replace("BINARY", str(binary)).replace("BESIDE", str(tmp_path / "run")) for word in arguments]
     output = [] if "--output" in words else ["--output", str(tmp_path / "out")]
     assert main(["train", *words, *output]) == 2
     (line,) = capsys.readouterr().err.splitlines()

@@ -13,10 +13,11 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveInt, ValidationError, model_validator
 
+from model.spec_faults import faults_of
 from schemas.errors import SettingsError
 from train.members import Place
 from train.recipe import Recipe, Simulation, parse_recipe
-from train.toml_files import faults_of, read_toml, shipped_names
+from train.toml_files import read_toml, shipped_names
 
 PLANS: Final = "plans"
 TUNING_MEMBER: Final = 900  # seeds of tuning trials are no cell's
