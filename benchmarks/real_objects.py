@@ -85,6 +85,15 @@ def labelled_objects(samples: Path) -> list[LabelledObject]:
     return list(found.values())
 
 
+def of_other_surveys(samples: Path) -> list[str]:
+    """Labelled objects of surveys that no bundle is for, each with its survey and label."""
+    with (samples / "MANIFEST.csv").open(encoding="utf-8", newline="") as table:
+        rows = [row for row in csv.DictReader(table) if row["label"] and row["objectId"]]
+    return sorted(
+        {f"{row['survey']} {row['objectId']} ({row['label']})" for row in rows if row["survey"] not in GRIDS}
+    )
+
+
 def meaning(label: str, own_class: str, mapping: Mapping[str, str]) -> str | None:
     """Class, ``unknown`` or ``ignore`` of a label: by the mapping, else by the class that the samples' table states
     (``own_class``; types of GCVS and ALeRCE). None where neither knows it."""
@@ -162,9 +171,9 @@ class Row:
     why: str = ""
 
 
-def page(rows: Sequence[Row], ignored: Sequence[LabelledObject]) -> str:
+def page(rows: Sequence[Row], ignored: Sequence[LabelledObject], others: Sequence[str]) -> str:
     """Markdown: what was scored, then objects that a worker would publish, those that are too short for it, those
-    that have no stamp, and those whose label says nothing."""
+    that have no stamp, those whose label says nothing, and ``others``, of surveys that no bundle is for."""
     rows = sorted(rows, key=lambda row: (-frames(row), row.item.survey, row.item.object_id))
     said = [row for row in rows if row.found is not None]
     bundles = sorted({row.found.bundle_id for row in said if row.found is not None})
@@ -219,6 +228,8 @@ def page(rows: Sequence[Row], ignored: Sequence[LabelledObject]) -> str:
         "or SNOther; `Inexistent` is SIMBAD's word for an entry that is no object.",
         "",
         *left_out(ignored),
+        "",
+        f"Of surveys that no bundle is for: {', '.join(others) or 'none'}.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -281,7 +292,7 @@ def main() -> None:
     ignored = [item for item in labelled if item.meaning == IGNORE]
     items = [item for item in labelled if item.meaning != IGNORE]
     rows = [scoring.score(item, packets) for item, packets in zip(items, packets_of(samples, items), strict=True)]
-    args.output.write_text(page(rows, ignored), encoding="utf-8")
+    args.output.write_text(page(rows, ignored, of_other_surveys(samples)), encoding="utf-8")
 
 
 if __name__ == "__main__":

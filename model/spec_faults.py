@@ -15,6 +15,8 @@ def faults_of(model: type[BaseModel], error: ValidationError) -> str:
         message = fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "extra_forbidden":
             message = f"no such key: expected one of {', '.join(_keys_beside(model, fault['loc']))}"
+        elif fault["type"] == "tuple_type":
+            message = "should be a list"
         place = ".".join(map(str, fault["loc"]))
         said.append(f"{place}: {message}" if place else message)
     return "; ".join(said)

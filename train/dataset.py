@@ -20,7 +20,7 @@ from schemas.sequence import StampSequence
 from schemas.view import ViewRule
 from train.simulator.objects import NOVEL_SPLIT
 from train.simulator.sequence_set import SequenceSet
-from train.splits import CALIBRATION, FOLDS, NO_SPLIT, TEST, object_groups, spanning
+from train.splits import CALIBRATION, FOLDS, NO_SPLIT, TEST, linked_rows, object_groups, spanning
 from train.triggers import Timeline, timeline
 
 OUTSIDE: Final = -1  # of no class: novel, or unknown
@@ -96,6 +96,11 @@ class DataSet:
         name: bytes = source.objects["object_id"][index]
         return name.decode()
 
+    def num_frames(self, row: int) -> int:
+        """All that its set has of the object."""
+        source, index = self._place(row)
+        return int(source.objects["num_frames"][index])
+
     def timeline(self, row: int, rule: ViewRule) -> Timeline:
         """The object's frames that ``rule`` admits."""
         return timeline(*self._place(row), rule)
@@ -169,9 +174,11 @@ def simulated(sequences: SequenceSet) -> DataSet:
 
 
 def joined(sets: Sequence[DataSet]) -> DataSet:
-    """Several data sets as one; positions within 2" are one object across them too.
+    """Several data sets as one; positions within 2" are one object across them too. An object that is in several of
+    them (the same id, in snapshots of one log for instance) is one row: that of its longest sequence, the first of
+    equally long ones.
 
-    SettingsError when they are of several grids, or there is none.
+    SettingsError when they are of several grids, there is none, or two give one object different classes.
     """
     if not sets:
         raise SettingsError("no set of sequences is given")
@@ -185,18 +192,48 @@ def joined(sets: Sequence[DataSet]) -> DataSet:
         own["source"] += len(sources)
         sources += part.sources
         rows.append(own)
-    return with_groups(DataSet(tuple(sources), np.concatenate(rows)))
+    return _one_row_an_object(with_groups(DataSet(tuple(sources), np.concatenate(rows))))
+
+
+def _one_row_an_object(data: DataSet) -> DataSet:
+    rows = data.rows.copy()
+    kept: dict[tuple[int, str], int] = {}
+    for row, group in enumerate(rows["group"].tolist()):
+        name = data.object_id(row)
+        best = kept.setdefault((group, name), row)
+        if best == row:
+            continue
+        one, other = rows[best], rows[row]
+        if one["label"] != other["label"]:
+            said = " and ".join(_class_name(number) for number in (one["label"], other["label"]))
+            raise SettingsError(f"object {name} is in two sets, {said}: leave one set out, or mend its label")
+        longer = row if data.num_frames(row) > data.num_frames(best) else best
+        rows["new"][longer] = one["new"] or other["new"]
+        rows["confirmed"][longer] = one["confirmed"] or other["confirmed"]
+        rows["label_mjd"][longer] = np.fmin(one["label_mjd"], other["label_mjd"])
+        kept[group, name] = longer
+    return replace(data, rows=rows[sorted(kept.values())])
+
+
+def _class_name(label: int) -> str:
+    return "of no class" if label == OUTSIDE else CLASSES[label]
 
 
 def with_groups(data: DataSet) -> DataSet:
-    """Groups by position; a group that is in several splits leaves all of them."""
+    """Groups by position, and by the id of what was observed; a group that is in several splits leaves all of
+    them."""
     ra, dec = (np.zeros(len(data)), np.zeros(len(data)))
     for number, source in enumerate(data.sources):
         own = data.rows["source"] == number
         objects = source.objects[data.rows["index"][own]]
         ra[own], dec[own] = objects["ra"], objects["dec"]
     rows = data.rows.copy()
-    rows["group"] = object_groups(ra, dec)
+    places_N = object_groups(ra, dec)
+    first_there = np.unique(places_N, return_index=True)[1]
+    first: dict[str, int] = {}
+    named = [(row, first.setdefault(data.object_id(row), row)) for row in np.flatnonzero(data.observed).tolist()]
+    same_place = np.stack([np.arange(len(rows)), first_there[places_N]], axis=1)
+    rows["group"] = linked_rows(np.concatenate([same_place, np.array(named, np.int64).reshape(-1, 2)]), len(rows))
     rows["split"][spanning(rows["group"], rows["split"].tolist())] = NO_SPLIT
     return replace(data, rows=rows)
 

@@ -4,7 +4,7 @@ Facts may come in any order, any number of times; they are gathered by object in
 output, so that memory stays bounded, and an object's frames are the current ones by the view's own rule (best
 reading a source, withdrawn ones left out). One set of sequences a survey and grid is written, in
 ``<survey>-<grid>/``, and an index, ``snapshot.json``, with the digest of each set, which a bundle trained on it
-names.
+names, and of each file, pixels too, which is checked whenever the snapshot is opened.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from hashlib import file_digest
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
@@ -80,6 +81,7 @@ def write_snapshot(
         "num_facts": num_facts,
         "num_refused": num_refused,
         "sets": {path.name: digest for path, digest in sets.items()},
+        "files": {f"{path.name}/{file.name}": _file_digest(file) for path in sets for file in sorted(path.iterdir())},
     }
     write_json(folder / INDEX_FILE, index)
     scratch.unlink()  # last: while it is there without an index, the folder is an interrupted call's
@@ -110,20 +112,29 @@ def _is_part_of_a_set(folder: Path) -> bool:
 
 
 def open_snapshot(folder: Path) -> Snapshot:
-    """A snapshot whose sets are what its index says; SettingsError when one was changed or is missing."""
+    """A snapshot whose files are what its index says; SettingsError when one was changed or is missing."""
     try:
         index = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))
-        stated = dict(index["sets"])
+        stated, files = dict(index["sets"]), dict(index["files"])
         num_facts = int(index["num_facts"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SettingsError(f"{folder} holds no snapshot ({INDEX_FILE}): {error}") from error
+        raise SettingsError(f"{folder} holds no snapshot ({INDEX_FILE}): {error!r}") from error
     sets = {}
     for name, digest in stated.items():
         SequenceSet(folder / name)
-        if set_digest(folder / name) != digest:
-            raise SettingsError(f"{folder / name} is not what {INDEX_FILE} says: its digest differs")
         sets[folder / name] = digest
+    for name, digest in files.items():
+        if _file_digest(folder / name) != digest:
+            raise SettingsError(f"{folder / name} is not what {INDEX_FILE} says, its digest differs: export it again")
     return Snapshot(folder, sets, num_facts)
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}: the snapshot is damaged, export it again") from error
 
 
 def _gather(

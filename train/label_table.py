@@ -23,7 +23,7 @@ import numpy as np
 
 from model.scores import CLASSES
 from schemas.errors import SettingsError
-from schemas.timescales import date_to_utc_mjd
+from schemas.timescales import date_to_utc_mjd, in_range, read_mjd
 from train.dataset import OUTSIDE
 from train.splits import linked_rows, object_groups
 
@@ -35,8 +35,6 @@ SHOWN: Final = 5
 _TRUE: Final = frozenset({"true", "1", "yes", "t", "y"})
 _FALSE: Final = frozenset({"false", "0", "no", "f", "n", ""})
 _LARGEST_WHOLE: Final = 2.0**53  # from here on float64 skips whole numbers
-_FIRST_MJD: Final = 15020.0
-_LAST_MJD: Final = 124593.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,26 +226,11 @@ def _number(where: str, row: Mapping[str, Any], column: str, default: float) -> 
 
 
 def _date(where: str, row: Mapping[str, Any]) -> float:
-    """MJD (UTC), NaN not given."""
-    value = row.get("label_date")
-    if isinstance(value, datetime):
-        return _in_range(where, date_to_utc_mjd(value))
-    text = _text(row, "label_date")
-    if not text:
+    """MJD (UTC); NaN for an empty cell, or a gap in a Parquet file."""
+    value, text = row.get("label_date"), _text(row, "label_date")
+    if not text or (isinstance(value, float) and np.isnan(value)):
         return np.nan
-    for read in (float, date_to_utc_mjd):
-        try:
-            mjd = read(text)
-        except ValueError:
-            continue
-        return _in_range(where, mjd)
-    raise SettingsError(f"{where}: label_date {text!r} is neither an MJD nor ISO 8601")
-
-
-def _in_range(where: str, mjd: float) -> float:
-    """A JD read as an MJD would be later than every cut-off. NaN, a gap in a Parquet file, is no date."""
-    if not (np.isnan(mjd) or _FIRST_MJD <= mjd <= _LAST_MJD):
-        raise SettingsError(
-            f"{where}: label_date is MJD {mjd:g}, not between 1900 and 2200 (MJD = JD - 2400000.5): is it one?"
-        )
-    return mjd
+    try:
+        return in_range(date_to_utc_mjd(value)) if isinstance(value, datetime) else read_mjd(text)
+    except ValueError as error:
+        raise SettingsError(f"{where}: label_date {text!r}: {error}") from None

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from schemas.errors import SettingsError
 from train.dataset import DataSet, joined, set_digest, simulated
 from train.label_table import LabelTable
@@ -70,10 +72,15 @@ def load_sets(
                 "labels_without_sequence": join.num_labels_without_sequence,
                 "sequences_without_label": join.num_sequences_without_label,
             }
-        said.append(entry | {"objects": len(parts[-1])})
+        said.append(entry)
     if labels is not None and joins and not any(len(join.data) for _, join in joins):
         raise SettingsError(_nothing_named(labels, [sequences for sequences, _ in joins]))
-    return joined(parts), said
+    data = joined(parts)
+    for number, entry in enumerate(said):
+        entry["objects"] = int(np.count_nonzero(data.rows["source"] == number))
+        if elsewhere := len(parts[number]) - entry["objects"]:
+            entry["objects_longer_in_another_set"] = elsewhere
+    return data, said
 
 
 def _nothing_named(labels: LabelTable, sets: Sequence[SequenceSet]) -> str:

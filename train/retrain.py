@@ -128,12 +128,17 @@ def retrain(
 
 
 def compared_rows(data: DataSet, recipe: Recipe) -> Integers:
-    """Observed objects of a known class that no split of training holds and that are long enough."""
+    """Observed objects of a known class that no split of training holds and that are long enough; of two that are
+    within 2", which are one, the longer."""
     rows = data.rows
     held_out = np.isin(rows["split"], (TEST, LATER)) & data.observed & (rows["label"] != OUTSIDE)
     rule, fewest = recipe.rule(data.grid_id), recipe.view.min_frames
-    long = [int(row) for row in np.flatnonzero(held_out) if len(data.timeline(int(row), rule)) >= fewest]
-    return np.array(long, np.int64)
+    longest: dict[int, tuple[int, int]] = {}  # group -> number of frames, row
+    for row in np.flatnonzero(held_out).tolist():
+        group, length = int(rows["group"][row]), len(data.timeline(row, rule))
+        if length >= fewest and length > longest.get(group, (0, 0))[0]:
+            longest[group] = (length, row)
+    return np.array(sorted(row for _, row in longest.values()), np.int64)
 
 
 def refuse_known(data: DataSet, rows: Integers, bundle_id: str, record: Mapping[str, Any]) -> None:

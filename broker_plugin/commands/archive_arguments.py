@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -92,20 +91,12 @@ def selection_of(args: argparse.Namespace) -> Selection:
 
 def parse_date(text: str, name: str) -> float:
     """MJD (TAI) of an MJD in TAI or of an ISO 8601 date in UTC; SettingsError names the argument."""
-    from schemas.timescales import date_to_utc_mjd, utc_to_tai_mjd
+    from schemas.timescales import read_mjd
 
     try:
-        mjd = float(text)
-    except ValueError:
-        pass
-    else:
-        if not math.isfinite(mjd):
-            raise SettingsError(f"{name} {text!r}: expected an MJD or an ISO 8601 date")
-        return mjd
-    try:
-        return utc_to_tai_mjd(date_to_utc_mjd(text))
+        return read_mjd(text, tai=True)
     except ValueError as error:
-        raise SettingsError(f"{name} {text!r}: expected an MJD or an ISO 8601 date ({error})") from error
+        raise SettingsError(f"{name} {text!r}: expected an MJD or an ISO 8601 date: {error}") from error
 
 
 def _cone(text: str) -> Cone:

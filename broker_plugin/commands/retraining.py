@@ -8,7 +8,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from broker_plugin.commands.common import add_settings_arguments, require_folder, settings_from
+from broker_plugin.commands.common import (
+    add_settings_arguments,
+    number_within,
+    positive_int,
+    require_folder,
+    settings_from,
+)
 from schemas.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -35,12 +41,12 @@ def add_retraining_arguments(parser: argparse.ArgumentParser) -> None:
     version = "of the challenger; default: the champion's, with the digest of what is new"
     group.add_argument("--bundle-version", default=None, metavar="TEXT", help=version)
     gain = "what the lower end of the 95%% interval of the macro F1 difference must exceed; default 0"
-    group.add_argument("--min-gain", type=float, default=0.0, metavar="X", help=gain)
+    group.add_argument("--min-gain", type=number_within(-1.0, 1.0), default=0.0, metavar="X", help=gain)
     margin = "how much the recall of any class may fall; default 0.05"
-    group.add_argument("--recall-margin", type=float, default=0.05, metavar="X", help=margin)
-    group.add_argument("--min-objects", type=int, default=50, metavar="N", help="to compare on; default 50")
+    group.add_argument("--recall-margin", type=number_within(0.0, 1.0), default=0.05, metavar="X", help=margin)
+    group.add_argument("--min-objects", type=positive_int, default=50, metavar="N", help="to compare on; default 50")
     least = "of each class to compare on; default 5"
-    group.add_argument("--min-class-objects", type=int, default=5, metavar="N", help=least)
+    group.add_argument("--min-class-objects", type=positive_int, default=5, metavar="N", help=least)
     add_settings_arguments(parser)
 
 
@@ -75,6 +81,7 @@ def run_retraining(args: argparse.Namespace) -> int:
     from train.trained_objects import record_of
 
     set_threads(args)
+    cutoff_mjd = None if args.label_cutoff is None else _date(args.label_cutoff)
     champion = load_bundle(resolve_bundle(args.champion))
     spec = champion.spec
     record_of(champion.bundle_id, spec.training)  # one that cannot be a champion is refused before the log is read
@@ -91,7 +98,7 @@ def run_retraining(args: argparse.Namespace) -> int:
             Provenance({"sets": said}, command_line(args), plugin_version()),
             gate=_gate(args),
             version=version,
-            cutoff_mjd=None if args.label_cutoff is None else _date(args.label_cutoff),
+            cutoff_mjd=cutoff_mjd,
             store=None if args.no_promotion else _store(args),
             device=args.device,
             say=lambda text: print(text, file=sys.stderr),  # noqa: T201
@@ -145,6 +152,10 @@ def _version(champion: str, said: list[dict[str, Any]]) -> str:
 
 
 def _date(text: str) -> float:
-    from broker_plugin.commands.archive_arguments import parse_date
+    """MJD (UTC), as those of labels are."""
+    from schemas.timescales import read_mjd
 
-    return parse_date(text, "--label-cutoff")
+    try:
+        return read_mjd(text)
+    except ValueError as error:
+        raise SettingsError(f"--label-cutoff {text!r}: {error}") from error

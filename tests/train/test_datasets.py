@@ -18,7 +18,7 @@ from schemas.observation import Observation, Withdrawal, content_digest
 from schemas.sequence import StampSequence, build_sequence
 from schemas.view import FactKey, ViewRule, select_view
 from tests.train.toy_sets import GRID as TOY_GRID
-from tests.train.toy_sets import write_labels_file, write_toy_set
+from tests.train.toy_sets import toy_observations, write_labels_file, write_toy_set
 from train.archive import archived_facts
 from train.dataset import DataSet, joined, set_digest, simulated
 from train.fact_set import open_snapshot, write_snapshot
@@ -122,8 +122,40 @@ def test_a_snapshot_holds_what_the_view_would_see_whatever_the_order(small_set: 
     with (folder / "frames.rec").open("r+b") as file:
         file.seek(40)
         file.write(b"\xff")
-    with pytest.raises(SettingsError, match="digest differs"):
+    with pytest.raises(SettingsError, match=r"frames.rec is not what snapshot.json says, its digest differs"):
         open_snapshot(tmp_path / "log")
+    (other,) = again.sets
+    pixels = bytearray((other / "science.f2").read_bytes())
+    pixels[1000] ^= 1
+    (other / "science.f2").write_bytes(pixels)
+    with pytest.raises(SettingsError, match=r"science.f2 is not what snapshot.json says, its digest differs"):
+        open_snapshot(tmp_path / "again")
+
+
+def test_an_object_of_several_sets_is_one_row_of_its_longest_sequence(tmp_path: Path) -> None:
+    """Snapshots of one log that overlap: an object counts once, with the frames of the set that has most of it, and
+    is said to be of that set; a set that is named twice adds nothing. Two sets that disagree on a class are
+    refused."""
+    observations = [toy_observations(f"o{index}", index, 0) for index in range(8)]
+    earlier = [one.to_bytes() for own in observations for one in own[:-1]]
+    later = [one.to_bytes() for own in observations[:5] for one in own]
+    write_snapshot(tmp_path / "earlier", earlier, {})
+    write_snapshot(tmp_path / "later", later, {})
+    rows = [{"object_id": f"o{index}", "class": "AGN"} for index in range(8)]
+    table = read_labels(write_labels_file(tmp_path / "labels.csv", rows))
+    folders = [path for name in ("earlier", "later", "later") for path in open_snapshot(tmp_path / name).sets]
+    data, said = load_sets(folders, table)
+    frames = {data.object_id(row): data.num_frames(row) for row in range(len(data))}
+    expected = {f"o{index}": len(own) - (index >= 5) for index, own in enumerate(observations)}
+    assert (len(data), frames) == (8, expected)
+    assert [(entry["objects"], entry.get("objects_longer_in_another_set")) for entry in said] == [
+        (3, 5), (5, None), (0, 5)
+    ]  # fmt: skip
+    first = simulated(write_toy_set(tmp_path / "toy", num_objects=4))
+    relabelled = first.rows.copy()
+    relabelled["label"] = 3 - relabelled["label"]
+    with pytest.raises(SettingsError, match="object toy0 is in two sets, AGN and Variable"):
+        joined([first, DataSet(first.sources, relabelled)])
 
 
 def test_an_interrupted_snapshot_is_begun_again_and_nothing_else_is_touched(small_set: Path, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from train.label_table import read_labels, read_mapping
         ({"object_id": "b", "class": "QSO", "confirmed": "perhaps"}, "expected true or false"),
         ({"object_id": "b", "class": "QSO", "label_date": "soon"}, "neither an MJD"),
         ({"object_id": "b", "class": "QSO", "label_date": "2460000.5"}, "row 3.*not between 1900 and 2200"),
+        ({"object_id": "b", "class": "QSO", "label_date": "nan"}, "row 3.*not between 1900 and 2200"),
         ({"object_id": "b", "class": "QSO", "label_date": "inf"}, "row 3.*not between 1900 and 2200"),
         ({"object_id": "", "class": "QSO"}, "neither object_id nor ra and dec"),
     ],

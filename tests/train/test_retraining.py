@@ -22,7 +22,10 @@ from tests.train.toy_sets import toy_observations, toy_recipe, write_toy_set
 from train.dataset import simulated
 from train.fact_set import Snapshot, open_snapshot, write_snapshot
 from train.gate import Gate, judge
+from train.label_table import read_labels
 from train.pipeline import Provenance, train_bundle
+from train.prepare import load_sets
+from train.retrain import compared_rows
 from train.simulator.sequence_set import SequenceSet
 from train.trained_objects import hashes_of, object_hash, record_of
 
@@ -123,6 +126,46 @@ def test_labels_after_the_cutoff_are_compared_on_and_reported_apart(
     assert report["promoted"] is None
     assert promoted_name(champion) == before
     assert capsys.readouterr().out
+
+
+def test_a_challenger_that_the_gate_refuses_changes_no_store(
+    news: Path, champion: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The report says why, and the store is what it was; its objects count once though the same snapshot is given
+    twice."""
+    store = tmp_path / "store"
+    promote(champion / str(promoted_name(champion)), store)
+    before = sorted(path.relative_to(store) for path in store.rglob("*"))
+    pointed = promoted_name(store)
+    extra = ("--min-gain", "0.99", "--with", "optimiser.steps=2", "--data", str(news / "log"))
+    assert main(arguments(news, store, tmp_path / "run", *extra)) == 0
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (line["passed"], line["promoted"], len(line["reasons"])) == (False, None, 1)
+    assert (sorted(path.relative_to(store) for path in store.rglob("*")), promoted_name(store)) == (before, pointed)
+    report = json.loads((tmp_path / "run" / "retraining.json").read_text())
+    data, _ = load_sets(list(open_snapshot(news / "log").sets), read_labels(news / "labels.csv"))
+    assert report["challenger"]["num_objects"] == len(compared_rows(data, toy_recipe()))
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "fault"),
+    [
+        ("--min-objects", "-3", "expected a whole number from 1"),
+        ("--min-gain", "nan", "expected a number from -1 to 1, not 'nan'"),
+        ("--recall-margin", "7", "expected a number from 0 to 1, not '7'"),
+        ("--label-cutoff", "2460000.5", "--label-cutoff '2460000.5': MJD 2.46e+06 is not between 1900 and 2200"),
+    ],
+)
+def test_a_gate_that_cannot_be_is_refused(
+    option: str, value: str, fault: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With what was expected, before anything is read."""
+    try:
+        status: object = main(arguments(tmp_path, tmp_path, tmp_path / "run", option, value))
+    except SystemExit as error:
+        status = error.code
+    assert status == 2
+    assert fault in capsys.readouterr().err
 
 
 def test_a_retraining_cut_off_while_the_log_was_read_goes_on(

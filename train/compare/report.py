@@ -49,6 +49,7 @@ def markdown(table: dict[str, Any]) -> str:
     if missing:
         parts.append("Missing cells:\n")
         parts += [f"* {name}: {', '.join(cells)}" for name, cells in missing.items()]
+    parts += ["", "## By frames seen\n", *_by_frames(table)]
     parts += ["", "## Orderings, all frames\n", *_orderings(table), ""]
     return "\n".join(parts)
 
@@ -109,6 +110,21 @@ def _orderings(table: dict[str, Any]) -> list[str]:
     ]
 
 
+def _by_frames(table: dict[str, Any]) -> list[str]:
+    """Of the rows that are drawn: macro F1 at every number of frames, and the difference."""
+    by_frames, against = table["orderings_by_frames"], table["against"]
+    names = [name for name in table["rows"] if any(name in said["scores"] for said in by_frames.values())]
+    lines = ["| macro F1 at | " + " | ".join(by_frames) + " frames |", "|---" * (len(by_frames) + 1) + "|"]
+    for name in names:
+        cells = []
+        for said in by_frames.values():
+            found = said["differences"].get(name, {}).get(against)
+            score = f"{said['scores'][name]['macro_f1']:.3f}" if name in said["scores"] else ""
+            cells.append(score if found is None else f"{score}, {_difference(found)}")
+        lines.append(f"| {table['rows'][name]['title']} | " + " | ".join(cells) + " |")
+    return lines
+
+
 def _draw_scores(table: dict[str, Any], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -124,7 +140,8 @@ def _draw_scores(table: dict[str, Any], path: Path) -> None:
         axes.plot([low, high], [place, place], color=colour, linewidth=2)
         axes.plot(scores[name]["macro_f1"], place, "o", color=colour)
     axes.set_yticks(range(len(names)), [table["rows"][name]["title"] for name in names])
-    axes.set_xlabel("macro F1 at all frames, 95% interval")
+    reference = table["rows"][table["against"]]["title"]
+    axes.set_xlabel(f"macro F1 at all frames, 95% interval\nred: {reference}; rows without a cell are left out")
     axes.grid(axis="x", alpha=0.3)
     figure.savefig(path, dpi=110)
 
@@ -143,7 +160,7 @@ def _draw_early(plan: ComparisonPlan, table: dict[str, Any], path: Path) -> None
     for row, stroke in zip(shown, cycle(STROKES)):  # two rows may have one curve: both are seen
         for panel, (figure_name, _) in zip(panels, (*CURVES, ("novelty_auroc", "")), strict=True):
             _draw_curve(panel, row, lengths, figure_name, stroke)
-    for panel, title in zip(panels, (*(text for _, text in CURVES), "novelty AUROC"), strict=True):
+    for panel, title in zip(panels, (*(text for _, text in CURVES), "novelty AUROC, networks"), strict=True):
         panel.set_title(title)
         panel.set_xscale("log")
         panel.set_xticks([int(length) for length in lengths], lengths)

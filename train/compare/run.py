@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -57,7 +59,9 @@ def prepare(
     save_objects(objects, folder)
     about_path = folder / ABOUT_FILE
     if not about_path.exists():
-        write_json(about_path, {"data": said, "counts": data.counts(), "versions": versions(package)})
+        machine = f"{platform.machine()}, {os.cpu_count()} processors, {device}"
+        made_by = {"versions": versions(package), "machine": machine}
+        write_json(about_path, {"data": said, "counts": data.counts()} | made_by)
     return Setup(plan, data, objects, folder, work, device)
 
 

@@ -66,6 +66,10 @@ def make_table(plan: ComparisonPlan, folder: Path) -> dict[str, Any]:
     }
     for prefix in (ALL, RANDOM):
         table[f"orderings_{prefix}"] = orderings(rows, objects, prefix, plan.resamples)
+    drawn = [row for row in rows if row.name in {plan.against, *plan.curves}]
+    table["orderings_by_frames"] = {
+        str(length): orderings(drawn, objects, str(length), plan.resamples) for length in plan.lengths
+    }
     return table
 
 

@@ -256,6 +256,8 @@ def _objects(path: Path, num_frames: int) -> NDArray[Any]:
 def _mapped(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     expected = dtype.itemsize * int(np.prod(shape))
     size = path.stat().st_size if path.exists() else -1
+    if size < 0:
+        raise SettingsError(f"{path} is missing: the set is damaged")
     if size != expected:
         raise SettingsError(f"{path} has {size} bytes, the index says {expected}: the set is damaged")
     return np.zeros(shape, dtype) if expected == 0 else np.memmap(path, dtype, "r", shape=shape)
