@@ -47,7 +47,7 @@ def _read_iso(text: str) -> float:
 def in_range(mjd: float) -> float:
     """``mjd``; ValueError when it is not from 1900 to 2200, as a JD is not."""
     if not FIRST_MJD <= mjd <= LAST_MJD:
-        raise ValueError(f"MJD {mjd:g} is not between 1900 and 2200 (MJD = JD - 2400000.5)")
+        raise ValueError(f"MJD {mjd:.10g} is not between 1900 and 2200 (MJD = JD - 2400000.5; a date is YYYY-MM-DD)")
     return mjd
 
 

@@ -96,10 +96,17 @@ class DataSet:
         name: bytes = source.objects["object_id"][index]
         return name.decode()
 
-    def num_frames(self, row: int) -> int:
-        """All that its set has of the object."""
-        source, index = self._place(row)
-        return int(source.objects["num_frames"][index])
+    def survey_of(self, row: int) -> str:
+        """Whose object it is."""
+        return str(self._place(row)[0].about["survey"])
+
+    def column(self, name: str) -> NDArray[Any]:
+        """A column of the sets' objects, a value a row."""
+        values = np.zeros(len(self.rows), self.sources[0].objects.dtype[name])
+        for number, source in enumerate(self.sources):
+            own = self.rows["source"] == number
+            values[own] = source.objects[name][self.rows["index"][own]]
+        return values
 
     def timeline(self, row: int, rule: ViewRule) -> Timeline:
         """The object's frames that ``rule`` admits."""
@@ -196,22 +203,24 @@ def joined(sets: Sequence[DataSet]) -> DataSet:
 
 
 def _one_row_an_object(data: DataSet) -> DataSet:
-    rows = data.rows.copy()
-    kept: dict[tuple[int, str], int] = {}
-    for row, group in enumerate(rows["group"].tolist()):
-        name = data.object_id(row)
-        best = kept.setdefault((group, name), row)
+    rows, lengths = data.rows.copy(), data.column("num_frames")
+    kept: dict[tuple[int, bytes], int] = {}
+    for row, key in enumerate(zip(rows["group"].tolist(), data.column("object_id").tolist(), strict=True)):
+        best = kept.setdefault(key, row)
         if best == row:
             continue
         one, other = rows[best], rows[row]
         if one["label"] != other["label"]:
             said = " and ".join(_class_name(number) for number in (one["label"], other["label"]))
-            raise SettingsError(f"object {name} is in two sets, {said}: leave one set out, or mend its label")
-        longer = row if data.num_frames(row) > data.num_frames(best) else best
+            raise SettingsError(
+                f"object {data.object_id(row)} is in two sets, {said}: mend its label or, if these are two objects "
+                "of one name, leave one set out"
+            )
+        longer = row if lengths[row] > lengths[best] else best
         rows["new"][longer] = one["new"] or other["new"]
         rows["confirmed"][longer] = one["confirmed"] or other["confirmed"]
         rows["label_mjd"][longer] = np.fmin(one["label_mjd"], other["label_mjd"])
-        kept[group, name] = longer
+        kept[key] = longer
     return replace(data, rows=rows[sorted(kept.values())])
 
 
@@ -220,18 +229,16 @@ def _class_name(label: int) -> str:
 
 
 def with_groups(data: DataSet) -> DataSet:
-    """Groups by position, and by the id of what was observed; a group that is in several splits leaves all of
-    them."""
-    ra, dec = (np.zeros(len(data)), np.zeros(len(data)))
-    for number, source in enumerate(data.sources):
-        own = data.rows["source"] == number
-        objects = source.objects[data.rows["index"][own]]
-        ra[own], dec[own] = objects["ra"], objects["dec"]
+    """Groups by position, and by the id that a survey gave to what it observed; a group that is in several splits
+    leaves all of them."""
     rows = data.rows.copy()
+    ra, dec = (data.column(name).astype(np.float64) for name in ("ra", "dec"))
+    surveys = [str(source.about["survey"]) for source in data.sources]
+    names = list(zip((surveys[number] for number in rows["source"]), data.column("object_id").tolist(), strict=True))
     places_N = object_groups(ra, dec)
     first_there = np.unique(places_N, return_index=True)[1]
-    first: dict[str, int] = {}
-    named = [(row, first.setdefault(data.object_id(row), row)) for row in np.flatnonzero(data.observed).tolist()]
+    first: dict[tuple[str, bytes], int] = {}
+    named = [(row, first.setdefault(names[row], row)) for row in np.flatnonzero(data.observed).tolist()]
     same_place = np.stack([np.arange(len(rows)), first_there[places_N]], axis=1)
     rows["group"] = linked_rows(np.concatenate([same_place, np.array(named, np.int64).reshape(-1, 2)]), len(rows))
     rows["split"][spanning(rows["group"], rows["split"].tolist())] = NO_SPLIT

@@ -31,7 +31,7 @@ from train.simulator.sequence_set import FRAME, OBJECT, SET_FILES, SequenceSet, 
 INDEX_FILE: Final = "snapshot.json"
 PARTIAL_INDEX_FILE: Final = INDEX_FILE + PART
 SCRATCH_FILE: Final = "scratch.sqlite"
-FORMAT: Final = "convention-snapshot-1"
+FORMAT: Final = "convention-snapshot-2"
 _COMMIT_EVERY: Final = 2000
 _TABLE: Final = (
     "CREATE TABLE facts(survey TEXT, grid TEXT, object TEXT, source TEXT, digest BLOB, first INTEGER, mjd REAL, "
@@ -115,10 +115,17 @@ def open_snapshot(folder: Path) -> Snapshot:
     """A snapshot whose files are what its index says; SettingsError when one was changed or is missing."""
     try:
         index = json.loads((folder / INDEX_FILE).read_text(encoding="utf-8"))
-        stated, files = dict(index["sets"]), dict(index["files"])
-        num_facts = int(index["num_facts"])
+        found, stated, num_facts = index["format"], dict(index["sets"]), int(index["num_facts"])
+        files = dict(index["files"]) if found == FORMAT else {}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SettingsError(f"{folder} holds no snapshot ({INDEX_FILE}): {error!r}") from error
+    if found != FORMAT:
+        raise SettingsError(f"{folder} is a snapshot of format {found}, expected {FORMAT}: export it again")
+    there = {
+        f"{name}/{file.name}" for name in stated if (folder / name).is_dir() for file in (folder / name).iterdir()
+    }
+    if unstated := sorted(there - files.keys()):
+        raise SettingsError(f"{folder}/{INDEX_FILE} does not say what {unstated[0]} is: export it again")
     sets = {}
     for name, digest in stated.items():
         SequenceSet(folder / name)

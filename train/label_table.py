@@ -180,9 +180,9 @@ def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
         try:
             table = pyarrow.parquet.read_table(path)
-        except (ValueError, OSError) as error:
-            raise SettingsError(f"{path}: not a Parquet file: {error}") from error
-        columns, rows, first = list(table.column_names), table.to_pylist(), 1
+            columns, rows, first = list(table.column_names), table.to_pylist(), 1
+        except (ValueError, OverflowError, OSError) as error:
+            raise SettingsError(f"{path}: not a Parquet file that can be read: {error}") from error
     else:
         try:
             reader = csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines())

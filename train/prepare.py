@@ -10,6 +10,7 @@ import numpy as np
 
 from schemas.errors import SettingsError
 from train.dataset import DataSet, joined, set_digest, simulated
+from train.fact_set import INDEX_FILE, SCRATCH_FILE, open_snapshot
 from train.label_table import LabelTable
 from train.labelled import labelled
 from train.recipe import Simulation
@@ -31,6 +32,10 @@ def sequence_folders(paths: Sequence[Path]) -> list[Path]:
             found.append(path)
         elif (path / SEQUENCES / SET_FILE).is_file():
             found.append(path / SEQUENCES)
+        elif (path / INDEX_FILE).is_file():
+            found += open_snapshot(path).sets
+        elif (path / SCRATCH_FILE).is_file():
+            raise SettingsError(f"{path}: an export that was cut off: run the same export again")
         else:
             sets = sorted(entry.parent for entry in path.glob(f"*/{SET_FILE}"))
             if not sets:
@@ -79,7 +84,7 @@ def load_sets(
     for number, entry in enumerate(said):
         entry["objects"] = int(np.count_nonzero(data.rows["source"] == number))
         if elsewhere := len(parts[number]) - entry["objects"]:
-            entry["objects_longer_in_another_set"] = elsewhere
+            entry["objects_taken_from_another_set"] = elsewhere
     return data, said
 
 

@@ -8,6 +8,7 @@ that one of them knows is refused.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -76,11 +77,12 @@ def _ensemble(training: Mapping[str, Any], num_members: int) -> dict[str, int]:
 
 
 def apply_cutoff(data: DataSet, cutoff_mjd: float | None) -> DataSet:
-    """Objects labelled later than the cut-off leave training, whatever their split."""
+    """Objects labelled later than the cut-off leave training, whatever their split, and what is within 2" of them."""
     if cutoff_mjd is None:
         return data
     rows = data.rows.copy()
-    rows["split"][(rows["label_mjd"] > cutoff_mjd) & rows["new"] & (rows["split"] != NO_SPLIT)] = LATER
+    later = (rows["label_mjd"] > cutoff_mjd) & rows["new"]
+    rows["split"][np.isin(rows["group"], rows["group"][later]) & (rows["split"] != NO_SPLIT)] = LATER
     return replace(data, rows=rows)
 
 
@@ -129,22 +131,25 @@ def retrain(
 
 def compared_rows(data: DataSet, recipe: Recipe) -> Integers:
     """Observed objects of a known class that no split of training holds and that are long enough; of two that are
-    within 2", which are one, the longer."""
+    within 2", which are one, the longer, and neither where their classes differ."""
     rows = data.rows
     held_out = np.isin(rows["split"], (TEST, LATER)) & data.observed & (rows["label"] != OUTSIDE)
     rule, fewest = recipe.rule(data.grid_id), recipe.view.min_frames
     longest: dict[int, tuple[int, int]] = {}  # group -> number of frames, row
+    classes = {(int(group), int(label)) for group, label in zip(rows["group"], rows["label"], strict=True)}
+    num_classes = Counter(group for group, _ in classes)
     for row in np.flatnonzero(held_out).tolist():
         group, length = int(rows["group"][row]), len(data.timeline(row, rule))
-        if length >= fewest and length > longest.get(group, (0, 0))[0]:
+        if num_classes[group] == 1 and length >= fewest and length > longest.get(group, (0, 0))[0]:
             longest[group] = (length, row)
     return np.array(sorted(row for _, row in longest.values()), np.int64)
 
 
 def refuse_known(data: DataSet, rows: Integers, bundle_id: str, record: Mapping[str, Any]) -> None:
-    """SettingsError when the bundle was trained on one of the rows."""
+    """SettingsError when the bundle was trained on one of the rows, or on what is within 2" of one."""
     known = hashes_of(record)
-    seen = [name for name in map(data.object_id, rows.tolist()) if object_hash(data.survey, name) in known]
+    near = np.flatnonzero(np.isin(data.rows["group"], data.rows["group"][rows])).tolist()
+    seen = [data.object_id(row) for row in near if object_hash(data.survey_of(row), data.object_id(row)) in known]
     if seen:
         raise SettingsError(
             f"{bundle_id} was trained on {len(seen)} of the {len(rows)} objects to compare on: "

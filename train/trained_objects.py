@@ -33,7 +33,7 @@ def known_objects(data: DataSet, *, earlier: Mapping[str, Any] | None = None) ->
     """
     rows = data.rows
     used = np.isin(rows["split"], (*FOLDS, CALIBRATION)) & (rows["label"] != OUTSIDE) & data.observed
-    hashes = {object_hash(data.survey, data.object_id(int(row))) for row in np.flatnonzero(used)}
+    hashes = {object_hash(data.survey_of(row), data.object_id(row)) for row in np.flatnonzero(used).tolist()}
     dates = rows["label_mjd"][used]
     cutoffs = [float(dates[np.isfinite(dates)].max())] if np.isfinite(dates).any() else []
     if earlier is not None:

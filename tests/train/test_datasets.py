@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ from train.dataset import DataSet, joined, set_digest, simulated
 from train.fact_set import open_snapshot, write_snapshot
 from train.label_table import read_labels
 from train.labelled import labelled
-from train.prepare import load_sets
+from train.prepare import load_sets, sequence_folders
 from train.published_layout import import_published
 from train.simulator.sequence_set import SequenceSet
 from train.splits import CALIBRATION, FOLDS, TEST
@@ -129,7 +130,12 @@ def test_a_snapshot_holds_what_the_view_would_see_whatever_the_order(small_set: 
     pixels[1000] ^= 1
     (other / "science.f2").write_bytes(pixels)
     with pytest.raises(SettingsError, match=r"science.f2 is not what snapshot.json says, its digest differs"):
-        open_snapshot(tmp_path / "again")
+        sequence_folders([tmp_path / "again"])
+    index = tmp_path / "again" / "snapshot.json"
+    for change, fault in (({"files": {}}, "does not say what"), ({"format": "other"}, "of format other, expected")):
+        index.write_text(json.dumps(json.loads((tmp_path / "log" / "snapshot.json").read_text()) | change))
+        with pytest.raises(SettingsError, match=fault):
+            open_snapshot(tmp_path / "again")
 
 
 def test_an_object_of_several_sets_is_one_row_of_its_longest_sequence(tmp_path: Path) -> None:
@@ -145,10 +151,10 @@ def test_an_object_of_several_sets_is_one_row_of_its_longest_sequence(tmp_path: 
     table = read_labels(write_labels_file(tmp_path / "labels.csv", rows))
     folders = [path for name in ("earlier", "later", "later") for path in open_snapshot(tmp_path / name).sets]
     data, said = load_sets(folders, table)
-    frames = {data.object_id(row): data.num_frames(row) for row in range(len(data))}
+    frames = dict(zip(map(data.object_id, range(len(data))), data.column("num_frames").tolist(), strict=True))
     expected = {f"o{index}": len(own) - (index >= 5) for index, own in enumerate(observations)}
     assert (len(data), frames) == (8, expected)
-    assert [(entry["objects"], entry.get("objects_longer_in_another_set")) for entry in said] == [
+    assert [(entry["objects"], entry.get("objects_taken_from_another_set")) for entry in said] == [
         (3, 5), (5, None), (0, 5)
     ]  # fmt: skip
     first = simulated(write_toy_set(tmp_path / "toy", num_objects=4))

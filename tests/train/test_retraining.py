@@ -18,14 +18,15 @@ from model.bundle import load_bundle
 from model.bundle_store import promote, promoted_name, shipped_bundles
 from model.bundle_writer import save_bundle
 from model.scores import CLASSES
-from tests.train.toy_sets import toy_observations, toy_recipe, write_toy_set
+from schemas.errors import SettingsError
+from tests.train.toy_sets import toy_observations, toy_recipe, write_labels_file, write_toy_set
 from train.dataset import simulated
 from train.fact_set import Snapshot, open_snapshot, write_snapshot
 from train.gate import Gate, judge
 from train.label_table import read_labels
 from train.pipeline import Provenance, train_bundle
 from train.prepare import load_sets
-from train.retrain import compared_rows
+from train.retrain import apply_cutoff, compared_rows, refuse_known
 from train.simulator.sequence_set import SequenceSet
 from train.trained_objects import hashes_of, object_hash, record_of
 
@@ -128,6 +129,26 @@ def test_labels_after_the_cutoff_are_compared_on_and_reported_apart(
     assert capsys.readouterr().out
 
 
+def test_what_is_within_two_arcsec_is_one_object_in_the_comparison(tmp_path: Path) -> None:
+    """Two ids at one place: labelled after the cut-off, neither trains though one label is older; they count once,
+    by the longer; a bundle that knows either is refused; and where their classes differ neither is compared on."""
+    for classes in (("AGN", "AGN"), ("AGN", "SNIa")):
+        folder, values, rows = tmp_path / "".join(classes), [], []
+        for name, cut, label, date in zip("ab", (1, 0), classes, (59000, 60000), strict=True):
+            own = toy_observations(name, 4, 0)
+            values += [replace(one, ra=10.1, dec=5.1).to_bytes() for one in own[: len(own) - cut]]
+            rows.append({"object_id": name, "class": label, "label_date": str(date)})
+        snapshot = write_snapshot(folder / "log", values, {})
+        data, _ = load_sets(list(snapshot.sets), read_labels(write_labels_file(folder / "labels.csv", rows)))
+        data = apply_cutoff(data, 59500.0)
+        chosen = compared_rows(data, toy_recipe())
+        assert set(data.rows["split"].tolist()) == {"later"}
+        assert [data.object_id(row) for row in chosen] == (["b"] if classes[0] == classes[1] else [])
+        if len(chosen):
+            with pytest.raises(SettingsError, match="trained on 1 of the 1 objects to compare on: a"):
+                refuse_known(data, chosen, "it", {"hashes": object_hash("toy", "a")})
+
+
 def test_a_challenger_that_the_gate_refuses_changes_no_store(
     news: Path, champion: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -153,7 +174,7 @@ def test_a_challenger_that_the_gate_refuses_changes_no_store(
         ("--min-objects", "-3", "expected a whole number from 1"),
         ("--min-gain", "nan", "expected a number from -1 to 1, not 'nan'"),
         ("--recall-margin", "7", "expected a number from 0 to 1, not '7'"),
-        ("--label-cutoff", "2460000.5", "--label-cutoff '2460000.5': MJD 2.46e+06 is not between 1900 and 2200"),
+        ("--label-cutoff", "2460000.5", "--label-cutoff '2460000.5': MJD 2460000.5 is not between 1900 and 2200"),
     ],
 )
 def test_a_gate_that_cannot_be_is_refused(
