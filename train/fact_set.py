@@ -121,15 +121,13 @@ def open_snapshot(folder: Path) -> Snapshot:
         raise SettingsError(f"{folder} holds no snapshot ({INDEX_FILE}): {error!r}") from error
     if found != FORMAT:
         raise SettingsError(f"{folder} is a snapshot of format {found}, expected {FORMAT}: export it again")
-    there = {
-        f"{name}/{file.name}" for name in stated if (folder / name).is_dir() for file in (folder / name).iterdir()
-    }
-    if unstated := sorted(there - files.keys()):
-        raise SettingsError(f"{folder}/{INDEX_FILE} does not say what {unstated[0]} is: export it again")
     sets = {}
     for name, digest in stated.items():
         SequenceSet(folder / name)
         sets[folder / name] = digest
+    there = {f"{path.name}/{file.name}" for path in sets for file in path.iterdir()}
+    if unstated := sorted(there - files.keys()):
+        raise SettingsError(f"{folder}/{INDEX_FILE} does not say what {unstated[0]} is: export it again")
     for name, digest in files.items():
         if _file_digest(folder / name) != digest:
             raise SettingsError(f"{folder / name} is not what {INDEX_FILE} says, its digest differs: export it again")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from broker_plugin.api import classify_sequences, sequences_of
 from model.bundle_store import read_spec, shipped_bundles
@@ -45,6 +46,17 @@ def test_shipped_bundle_is_small_and_honest(path: Path) -> None:
     assert bundle.spec.training["recipe"] == recipe.model_dump(mode="json", exclude={"bundle"})
     assert bundle.spec.num_members == recipe.ensemble.folds * recipe.ensemble.members
     assert "Trained on simulated objects alone" in bundle.card
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_every_bundle_loads_under_any_number_of_threads(threads: int) -> None:
+    """The replay of the golden tensors allows for sums in another order."""
+    before = torch.get_num_threads()
+    try:
+        for path in SHIPPED:
+            load_scorer(path, threads=threads)
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)

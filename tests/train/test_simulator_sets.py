@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from schemas.errors import SettingsError
 from schemas.observation import Observation, content_digest
 from schemas.outcome import Stamped
 from schemas.sequence import PLANES
-from train.fact_set import open_snapshot
+from train.fact_set import FORMAT, open_snapshot
 from train.simulator.gallery import write_gallery
 from train.simulator.objects import SetSettings, draw_object
 from train.simulator.plots import caption
@@ -182,7 +183,8 @@ def test_garbage_in_a_set_is_refused(tmp_path: Path, file: str, content: bytes |
         (folder / file).write_bytes(content)
     with pytest.raises(SettingsError, match=fault):
         SequenceSet(folder)
-    (folder.parent / "snapshot.json").write_text('{"sets": {"sequences": ""}, "num_facts": 1}')
+    index = {"format": FORMAT, "sets": {"sequences": ""}, "files": {}, "num_facts": 1}
+    (folder.parent / "snapshot.json").write_text(json.dumps(index))
     with pytest.raises(SettingsError, match=fault):
         open_snapshot(folder.parent)
 
