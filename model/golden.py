@@ -21,9 +21,9 @@ from schemas.errors import BundleError
 from schemas.observation import STAMP_SIZE
 from schemas.sequence import PLANES, StampSequence
 
-# Largest difference allowed at replay: absolute for values up to 1, relative beyond. Another number of threads adds in
-# another order: up to 3.1e-5 in the shipped bundles' logits, 4.9e-6 in probabilities, was seen between one thread and
-# two. Novelty is a sum of squares over a small variance, which widens it.
+# Largest difference allowed at replay: absolute for values up to 1, relative beyond. Another number of threads adds
+# in another order: up to 3.1e-5 in the shipped bundles' logits, 4.9e-6 in probabilities, was seen between one thread
+# and two. Novelty is a sum of squares over a small variance, which widens it.
 LOGIT_TOLERANCE: Final = 1e-4
 TOLERANCE: Final = 1e-5
 NOVELTY_TOLERANCE: Final = 1e-3
