@@ -20,7 +20,7 @@ from schemas.sequence import StampSequence
 from schemas.view import ViewRule
 from train.simulator.objects import NOVEL_SPLIT
 from train.simulator.sequence_set import SequenceSet
-from train.splits import CALIBRATION, FOLDS, NO_SPLIT, TEST, linked_rows, object_groups, spanning
+from train.splits import CALIBRATION, FOLDS, NO_SPLIT, TEST, named_groups, spanning
 from train.triggers import Timeline, timeline
 
 OUTSIDE: Final = -1  # of no class: novel, or unknown
@@ -234,13 +234,12 @@ def with_groups(data: DataSet) -> DataSet:
     rows = data.rows.copy()
     ra, dec = (data.column(name).astype(np.float64) for name in ("ra", "dec"))
     surveys = [str(source.about["survey"]) for source in data.sources]
-    names = list(zip((surveys[number] for number in rows["source"]), data.column("object_id").tolist(), strict=True))
-    places_N = object_groups(ra, dec)
-    first_there = np.unique(places_N, return_index=True)[1]
-    first: dict[tuple[str, bytes], int] = {}
-    named = [(row, first.setdefault(names[row], row)) for row in np.flatnonzero(data.observed).tolist()]
-    same_place = np.stack([np.arange(len(rows)), first_there[places_N]], axis=1)
-    rows["group"] = linked_rows(np.concatenate([same_place, np.array(named, np.int64).reshape(-1, 2)]), len(rows))
+    ids, observed = data.column("object_id").tolist(), data.observed.tolist()
+    names = [
+        (surveys[number], name) if own else None
+        for number, name, own in zip(rows["source"].tolist(), ids, observed, strict=True)
+    ]
+    rows["group"] = named_groups(names, ra, dec)
     rows["split"][spanning(rows["group"], rows["split"].tolist())] = NO_SPLIT
     return replace(data, rows=rows)
 

@@ -131,6 +131,9 @@ def open_snapshot(folder: Path) -> Snapshot:
     for name, digest in files.items():
         if _file_digest(folder / name) != digest:
             raise SettingsError(f"{folder / name} is not what {INDEX_FILE} says, its digest differs: export it again")
+    for path, digest in sets.items():
+        if set_digest(path) != digest:
+            raise SettingsError(f"{path} is not what {INDEX_FILE} says: its digest differs")
     return Snapshot(folder, sets, num_facts)
 
 

@@ -25,7 +25,7 @@ from model.scores import CLASSES
 from schemas.errors import SettingsError
 from schemas.timescales import date_to_utc_mjd, in_range, read_mjd
 from train.dataset import OUTSIDE
-from train.splits import linked_rows, object_groups
+from train.splits import named_groups
 
 IGNORE: Final = "ignore"
 UNKNOWN: Final = "unknown"
@@ -153,13 +153,8 @@ def _merged(rows: list[Label]) -> list[Label]:
 
 def _objects(rows: list[Label]) -> list[int]:
     """A number a row, equal for rows that ids, places or both link."""
-    places_N = object_groups(np.array([row.ra for row in rows]), np.array([row.dec for row in rows]))
-    first_there = np.unique(places_N, return_index=True)[1]
-    same_place = np.stack([np.arange(len(rows)), first_there[places_N]], axis=1)
-    first: dict[str, int] = {}
-    named = [(number, row.object_id) for number, row in enumerate(rows) if row.object_id]
-    same_id = np.array([(number, first.setdefault(name, number)) for number, name in named], np.int64).reshape(-1, 2)
-    objects: list[int] = linked_rows(np.concatenate([same_place, same_id]), len(rows)).tolist()
+    ra, dec = np.array([row.ra for row in rows]), np.array([row.dec for row in rows])
+    objects: list[int] = named_groups([row.object_id or None for row in rows], ra, dec).tolist()
     return objects
 
 

@@ -10,7 +10,7 @@ templates do too (``train.simulator.splits``, whose shares are used here as well
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Final
 
 import numpy as np
@@ -70,6 +70,17 @@ def object_groups(ra_deg: Floats, dec_deg: Floats) -> NDArray[np.int64]:
     chord = 2.0 * math.sin(0.5 * math.radians(SAME_OBJECT_ARCSEC / _ARCSEC_PER_DEG))
     pairs = cKDTree(points).query_pairs(chord, output_type="ndarray") if len(known) else np.zeros((0, 2), np.int64)
     return linked_rows(known[pairs], len(ra_deg))
+
+
+def named_groups(names: Sequence[Hashable | None], ra_deg: Floats, dec_deg: Floats) -> NDArray[np.int64]:
+    """A number a row, equal for rows that a chain of places (``object_groups``) or equal names links; None is no
+    name."""
+    places_N = object_groups(ra_deg, dec_deg)
+    first_there = np.unique(places_N, return_index=True)[1]
+    same_place = np.stack([np.arange(len(names)), first_there[places_N]], axis=1)
+    first: dict[Hashable, int] = {}
+    named = [(row, first.setdefault(name, row)) for row, name in enumerate(names) if name is not None]
+    return linked_rows(np.concatenate([same_place, np.array(named, np.int64).reshape(-1, 2)]), len(names))
 
 
 def linked_rows(pairs_P2: NDArray[np.int64], num_rows: int) -> NDArray[np.int64]:
